@@ -1,0 +1,116 @@
+"""MuJoCo's C engine over the whole batch, called from inside the compiled program.
+
+A control step of n substeps rolls n + 1 rows with `mujoco.rollout`. Row n holds the new state and
+the acceleration sensors of the last substep; row n + 1 evaluates position and velocity sensors
+*at* the new state, which is the moment that dm_control's observations describe. A model without
+such sensors needs no extra row.
+
+The solver's warm start is zero at each control step, so that a step is a function of the state
+(and batches, chunks and resumes cannot change it).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from mujoco import rollout
+
+from jaxrl.envs.task import Physics
+
+Array = jax.Array
+
+CONTROL = mujoco.mjtState.mjSTATE_CTRL.value
+MOCAP = mujoco.mjtState.mjSTATE_MOCAP_POS.value | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
+FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
+
+
+def available_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Native:
+    """Steps batches of one model. Safe to call from several threads; calls take turns.
+
+    Args:
+      model: the model; autoreset gets switched off, so that a diverged row shows as such.
+      substeps: physics steps per control step, n.
+    """
+
+    name = "native"
+
+    def __init__(self, model: mujoco.MjModel, substeps: int):
+        model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        size = 1 + model.nq + model.nv + model.na
+        if mujoco.mj_stateSize(model, FULL) != size:
+            raise ValueError(
+                "the model has plugin or history state, which the native engine does not carry; "
+                "remove plugins and delayed actuators or sensors from it"
+            )
+        self.model = model
+        self.substeps = substeps
+        self._sizes = np.cumsum([1, model.nq, model.nv, model.na])
+        late = np.asarray(model.sensor_needstage) == mujoco.mjtStage.mjSTAGE_ACC
+        self._acceleration = np.repeat(late, model.sensor_dim)
+        self._rows = substeps + (0 if self._acceleration.all() else 1)
+        self._control_spec = CONTROL | (MOCAP if model.nmocap else 0)
+        self._threads = available_cores()
+        self._lock = threading.Lock()
+        self._pool: rollout.Rollout | None = None  # made at the first call
+        self._data: list[mujoco.MjData] = []
+
+    def step(self, physics: Physics, ctrl: Array) -> Physics:
+        """Physics after one control step under `ctrl` [nu]. Unbatched; one call under nested vmap.
+
+        A diverged row comes back with non-finite or huge entries, never as an exception.
+        """
+        m = self.model
+        inputs = jnp.concatenate(
+            [physics.time[None], physics.qpos, physics.qvel, physics.act, ctrl]
+            + [physics.mocap_pos.ravel(), physics.mocap_quat.ravel()]
+        )
+        shape = jax.ShapeDtypeStruct((self._sizes[-1] + m.nsensordata,), jnp.float32)
+        out = jax.pure_callback(self._roll, shape, inputs, vmap_method="broadcast_all")
+        time, qpos, qvel, act, sensordata = jnp.split(out, self._sizes)
+        return physics.replace(
+            time=time[0], qpos=qpos, qvel=qvel, act=act, ctrl=ctrl, sensordata=sensordata
+        )
+
+    def _roll(self, inputs: Array) -> np.ndarray:
+        """Host side: inputs [..., state + control] to [..., state + sensordata], float32."""
+        rows = np.asarray(inputs)  # before the lock: this may wait for the device
+        with self._lock:
+            batch = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
+            state, control = np.split(batch, [self._sizes[-1]], axis=1)
+            out = self._rollout(np.ascontiguousarray(state), control)
+            return out.reshape(*rows.shape[:-1], -1)
+
+    def _rollout(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
+        """state [N, nstate], control [N, ncontrol] to [N, nstate + nsensordata], float32."""
+        if self._pool is None:
+            self._pool = rollout.Rollout(nthread=self._threads)
+            self._data = [mujoco.MjData(self.model) for _ in range(self._threads)]
+        n = len(state)
+        states = np.empty((n, self._rows, state.shape[1]))
+        sensors = np.empty((n, self._rows, self.model.nsensordata))
+        self._pool.rollout(
+            [self.model] * n,
+            self._data,
+            state,
+            np.ascontiguousarray(np.repeat(control[:, None], self._rows, axis=1)),
+            control_spec=self._control_spec,
+            skip_checks=True,
+            nstep=self._rows,
+            state=states,
+            sensordata=sensors,
+        )
+        reading = np.where(self._acceleration, sensors[:, self.substeps - 1], sensors[:, -1])
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverged row may exceed float32
+            return np.concatenate([states[:, self.substeps - 1], reading], 1).astype(np.float32)

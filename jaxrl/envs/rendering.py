@@ -15,7 +15,7 @@ import os
 import platform
 import threading
 from collections import OrderedDict
-from typing import Any, Protocol
+from typing import Protocol
 
 import mujoco
 import numpy as np
@@ -233,17 +233,19 @@ def _backends(chosen: str) -> list[str]:
 
 def _context(backend: str, model: mujoco.MjModel) -> GLContext:
     """A context of the named backend; raises what the backend raises."""
-    maker: Any
     if backend == "osmesa":
         return OSMesaContext(_load(OSMESA_LIBRARIES))
+    width, height = model.vis.global_.offwidth, model.vis.global_.offheight
     if backend == "egl":
         _load(EGL_LIBRARIES)  # a missing library must not reach PyOpenGL, which would fix on EGL
-        from mujoco.egl import GLContext as maker
-    elif backend == "glfw":
-        from mujoco.glfw import GLContext as maker
-    else:
-        maker = mujoco.GLContext
-    return maker(model.vis.global_.offwidth, model.vis.global_.offheight)
+        from mujoco import egl
+
+        return egl.GLContext(width, height)
+    if backend == "glfw":
+        from mujoco import glfw
+
+        return glfw.GLContext(width, height)
+    return mujoco.GLContext(width, height)
 
 
 def _load(names: tuple[str, ...]) -> ctypes.CDLL:

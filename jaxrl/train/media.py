@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def save_curve(metrics: Sequence[Mapping[str, float]], path: str | Path, title: 
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.fill_between(steps, mean - std, mean + std, color=TRAINED, alpha=0.15, linewidth=0)
-    dots = {"marker": "o", "markersize": 3.5 if len(rows) <= 60 else 0}
+    dots: dict[str, Any] = {"marker": "o", "markersize": 3.5 if len(rows) <= 60 else 0}
     label = _band_label(rows, "as trained, action cost included: " if two else "")
     axes.plot(steps, mean, color=TRAINED, linewidth=1.8, label=label, **dots)
     if two:
@@ -76,7 +76,7 @@ def save_curve(metrics: Sequence[Mapping[str, float]], path: str | Path, title: 
     axes.tick_params(length=0, colors=MUTED, labelsize=9)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
-    legend = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
+    legend: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
     axes.legend(loc="best", fontsize=9, labelcolor=INK, **legend)
     with _replacing(path) as unfinished:
         figure.savefig(unfinished, format="png")

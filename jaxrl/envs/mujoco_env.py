@@ -125,8 +125,9 @@ class MujocoEnv:
         sim = Sim(stepped, state.task, self._sensors)
         obs, reward = self.task.observe(sim), self.task.reward(sim)
         terminated = self.task.terminated(sim)
-        dynamic = (stepped.qpos, stepped.qvel, stepped.act, stepped.sensordata, obs, reward)
-        fine = jnp.stack([jnp.all(jnp.abs(x) < HUGE) for x in dynamic]).all()
+        # The control too: MuJoCo takes a non-finite one for zero, and the row looks normal.
+        state_now = (stepped.qpos, stepped.qvel, stepped.act, stepped.ctrl, stepped.sensordata)
+        fine = jnp.stack([jnp.all(jnp.abs(x) < HUGE) for x in (*state_now, obs, reward)]).all()
         reward = jnp.where(fine, reward, 0.0)
         step = state.episode_step + 1
         metrics = {

@@ -56,6 +56,8 @@ def make(
     """
     from jaxrl.envs import wrappers
 
+    if start_slots < 1:
+        raise UsageError(f"start slots must be at least 1, got {start_slots}")
     if physics not in ("auto", "native"):
         raise UsageError(f"unknown physics engine {physics!r}; there are: auto, native")
     if name in probes():
@@ -67,10 +69,10 @@ def make(
     else:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.0)
         raise UsageError(f"unknown task {name!r}; did you mean {', '.join(map(repr, near))}?")
+    if stagger:  # innermost: it sets the clock of the control steps
+        env = wrappers.Stagger(env)
     if action_repeat != 1:
         env = wrappers.ActionRepeat(env, action_repeat)
     if action_cost != 0:
         env = wrappers.ActionCost(env, action_cost)
-    if stagger:
-        env = wrappers.Stagger(env)
     return env

@@ -100,7 +100,8 @@ class ActionRepeat(Wrapper):
 
 class Stagger(Wrapper):
     """Starts each instance's first episode at a random step of the clock, so that instances do not
-    all time out together. Only the first episode is shorter."""
+    all time out together. Only the first episode is shorter. Goes inside `ActionRepeat`, whose
+    clock counts the steps of the environment within."""
 
     def reset(self, key: Array) -> EnvState:
         state = self.env.reset(key)

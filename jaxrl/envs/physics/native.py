@@ -11,6 +11,7 @@ The solver's warm start is zero at each control step, so that a step is a functi
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 
@@ -36,6 +37,16 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def quiet_warnings() -> None:
+    """Sends MuJoCo's warnings to `logging` at level debug, unless the program handles them itself.
+
+    They tell of unstable physics, which environments count; MuJoCo's own handler prints each and
+    appends it to MUJOCO_LOG.TXT in the working folder.
+    """
+    if mujoco.get_mju_user_warning() is None:
+        mujoco.set_mju_user_warning(logging.getLogger(__name__).debug)
+
+
 class Native:
     """Steps batches of one model. Safe to call from several threads; calls take turns.
 
@@ -47,6 +58,7 @@ class Native:
     name = "native"
 
     def __init__(self, model: mujoco.MjModel, substeps: int):
+        quiet_warnings()
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         size = 1 + model.nq + model.nv + model.na
         if mujoco.mj_stateSize(model, FULL) != size:
@@ -111,6 +123,10 @@ class Native:
             state=states,
             sensordata=sensors,
         )
-        reading = np.where(self._acceleration, sensors[:, self.substeps - 1], sensors[:, -1])
+        end = np.concatenate([states[:, self.substeps - 1], self._reading(sensors)], axis=1)
         with np.errstate(over="ignore", invalid="ignore"):  # a diverged row may exceed float32
-            return np.concatenate([states[:, self.substeps - 1], reading], 1).astype(np.float32)
+            return end.astype(np.float32)
+
+    def _reading(self, sensors: np.ndarray) -> np.ndarray:
+        """Each sensor at its moment, [N, nsensordata], from the rows [N, rows, nsensordata]."""
+        return np.where(self._acceleration, sensors[:, self.substeps - 1], sensors[:, -1])

@@ -1,0 +1,42 @@
+"""The command line: `jaxrl train | eval | render | envs | doctor`.
+
+Bad input is one line on standard error and exit code 2, a failed run 1, a run that a signal
+stopped 75 (EX_TEMPFAIL: run me again).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from jaxrl.errors import UsageError
+
+HELP = """\
+usage: jaxrl COMMAND ...
+
+  train AGENT TASK   train; `jaxrl train AGENT --help` documents every option
+  eval RUN           evaluate a run's policy
+  render RUN         film a run's policy
+  envs               list the tasks
+  doctor             print engine, threads, devices, cache and versions
+"""
+
+INTERRUPTED = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the `jaxrl` command; returns the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0 if arguments else 2
+    from jaxrl.cli import commands
+
+    try:
+        if arguments[0] not in commands.COMMANDS:
+            known = ", ".join(commands.COMMANDS)
+            raise UsageError(f"unknown command {arguments[0]!r}; there are: {known}")
+        return commands.COMMANDS[arguments[0]](arguments[1:])
+    except UsageError as error:
+        print(f"jaxrl: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,173 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import tyro
+
+from jaxrl.cli.options import merged, parse
+from jaxrl.errors import UsageError
+
+
+def train(arguments: list[str]) -> int:
+    """`jaxrl train AGENT TASK [options]`."""
+    from jaxrl import agents
+    from jaxrl.cli import INTERRUPTED
+    from jaxrl.train.config import TrainConfig
+
+    known = ", ".join(agents.defaults())
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(f"usage: jaxrl train AGENT TASK [options]\n\nagents: {known}")
+        return 0 if arguments else 2
+    name = arguments[0]
+    agent = agents.default(name)
+    options = merged(
+        "Options",
+        {"task": "Name of the task; `jaxrl envs` lists them."},
+        run=TrainConfig(),
+        agent=agent,
+    )
+    parsed = parse(options, arguments[1:], f"jaxrl train {name}", f"Train {name} on a task.")
+    if name == "decqn" and len(parsed.agent.bins) != 1:
+        raise UsageError(
+            f"decqn keeps one resolution, got --bins {' '.join(map(str, parsed.agent.bins))}; "
+            "gqn grows through several"
+        )
+    enable_compilation_cache()
+    from jaxrl.train.runner import RunFailed
+    from jaxrl.train.runner import train as run
+
+    try:
+        result = run(name, parsed.agent, parsed.task, parsed.run)
+    except RunFailed as failure:
+        print(f"jaxrl: {failure}", file=sys.stderr)
+        return 1
+    return 0 if result.finished else INTERRUPTED
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalOptions:
+    """Evaluate the policy of a run."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    episodes: int = 10
+    """Greedy episodes, in parallel."""
+    seed: int = 0
+    """Of the episodes' starts."""
+    step: int | None = None
+    """Checkpoint to load; the newest by default."""
+    task: str | None = None
+    """Another task of the same sizes, such as walker-run for a run of walker-walk."""
+
+
+def evaluate(arguments: list[str]) -> int:
+    """`jaxrl eval RUN [options]`."""
+    options = parse(EvalOptions, arguments, "jaxrl eval", "Evaluate the policy of a run.")
+    if options.episodes < 1:
+        raise UsageError(f"--episodes must be at least 1, got {options.episodes}")
+    enable_compilation_cache()
+    import jax
+
+    from jaxrl.train.results import load
+
+    trained = load(options.run, options.episodes, options.step, options.task)
+    key = jax.random.key(options.seed)
+    returns = trained.evaluator.returns(trained.agent, trained.state, key)
+    name = trained.evaluator.env.spec.name
+    print(f"{name}, checkpoint at step {trained.step:,}, {options.episodes} greedy episodes")
+    for metric, values in returns.items():
+        print(f"{metric.replace('episode_', ''):<22} {values.mean():8.1f} ± {values.std():.1f}")
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderOptions:
+    """Film the policy of a run."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    out: Path | None = None
+    """Video file; by default policy.mp4 in the run folder."""
+    seed: int = 0
+    """Of the episode's start."""
+    step: int | None = None
+    """Checkpoint to load; the newest by default."""
+
+
+def render(arguments: list[str]) -> int:
+    """`jaxrl render RUN [options]`; exit code 1 if no OpenGL library is there."""
+    options = parse(RenderOptions, arguments, "jaxrl render", "Film the policy of a run.")
+    enable_compilation_cache()
+    from jaxrl.train.results import load, write_video
+
+    trained = load(options.run, 1, options.step)
+    path = options.out or options.run / "policy.mp4"
+    said = write_video(path, trained.evaluator, trained.agent, trained.state, options.seed)
+    print(f"video    {said}")
+    return 0 if said == str(path) else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Nothing to choose."""
+
+
+def envs(arguments: list[str]) -> int:
+    """`jaxrl envs`: every task with its sizes and clock."""
+    parse(NoOptions, arguments, "jaxrl envs", "List the tasks.")
+    from jaxrl.envs.registry import make, names
+
+    print(f"{'task':<26}{'observation':>12}{'actions':>9}{'period s':>10}{'steps':>7}")
+    for name in names():
+        spec = make(name).spec
+        print(
+            f"{name:<26}{spec.observation_size:>12}{spec.action_size:>9}"
+            f"{spec.control_dt:>10g}{spec.episode_length:>7}"
+        )
+    return 0
+
+
+def doctor(arguments: list[str]) -> int:
+    """`jaxrl doctor`: what a run on this machine would use."""
+    parse(NoOptions, arguments, "jaxrl doctor", "Describe this machine.")
+    enable_compilation_cache()
+    import jax
+
+    from jaxrl.envs.physics.native import available_cores
+    from jaxrl.train import runlog
+
+    flags = runlog.cpu_flags()
+    lines = {
+        "devices": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
+        "processor": runlog.processor(),
+        "instructions": " ".join(x for x in flags if x.startswith(("avx", "amx", "fma"))) or "?",
+        "physics": "native (MuJoCo's C engine)",
+        "threads": str(available_cores()),
+        "cache": jax.config.jax_compilation_cache_dir or "off",
+        "commit": runlog.git_commit(),
+        **runlog.versions(),
+    }
+    for name, value in lines.items():
+        print(f"{name:<18} {value}")
+    return 0
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs in ~/.cache/jaxrl, unless JAX_COMPILATION_CACHE_DIR says otherwise.
+
+    Programs with a host callback, and so those with native physics, are kept from jax 0.12 on.
+    """
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+        jax.config.update("jax_compilation_cache_dir", str(home / "jaxrl" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+COMMANDS = {"train": train, "eval": evaluate, "render": render, "envs": envs, "doctor": doctor}

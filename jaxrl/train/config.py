@@ -1,0 +1,127 @@
+"""What a run is told, and whether it can be done."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxrl.errors import UsageError
+from jaxrl.train.online import OnlineLoop
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything about a run but its agent and its environment's name."""
+
+    steps: int = 1_000_000
+    """Environment steps (rows) of the whole run, prefill included."""
+    seed: int = 0
+    """Of everything random in the run."""
+    num_envs: int = 8
+    """Instances stepped in parallel, N."""
+    env_steps_per_update: int = 8
+    """Environment steps per gradient step (released DecQN code: 8)."""
+    capacity: int = 1_000_000
+    """Rows kept for replay."""
+    learning_starts: int = 1000
+    """Environment steps before the first gradient step."""
+    eval_every: int = 10_000
+    """Environment steps between evaluations; there is one at step 0 and one at the end, too."""
+    eval_episodes: int = 10
+    """Greedy episodes per evaluation, in parallel."""
+    chunk_steps: int = 1000
+    """Environment steps per compiled call, between two looks at signals and logs."""
+    action_cost: float = 0.0
+    """c_a in the reward r - c_a * mean(a^2)."""
+    action_repeat: int = 1
+    """Control steps per action."""
+    stagger: bool = False
+    """Let the instances' first episodes end at different times."""
+    physics: str = "auto"
+    """Physics engine: auto or native."""
+    checkpoint_minutes: float = 5.0
+    """Minutes between checkpoints of the whole training state; there is one at the end, too."""
+    keep: int = 2
+    """Newest checkpoints kept, beside the best one."""
+    out: Path | None = None
+    """Run folder; by default runs/AGENT_TASK_sSEED."""
+    overwrite: bool = False
+    """Delete the run in that folder first."""
+    resume: bool = False
+    """Go on from the folder's newest checkpoint, bit for bit."""
+    video: bool = True
+    """Write policy.mp4 at the end."""
+    wandb: bool = False
+    """Log to Weights & Biases too (extra: wandb)."""
+
+    def __post_init__(self) -> None:
+        positive = ("steps", "num_envs", "env_steps_per_update", "capacity", "learning_starts")
+        for name in (*positive, "eval_every", "eval_episodes", "chunk_steps", "keep"):
+            value = getattr(self, name)
+            if value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+        if self.seed < 0 or self.seed >= 2**32:
+            raise UsageError(f"--seed must be in [0, 2^32), got {self.seed}")
+        if self.checkpoint_minutes <= 0:
+            raise UsageError(f"--checkpoint-minutes must be positive, got {self.checkpoint_minutes}")
+        if self.overwrite and self.resume:
+            raise UsageError("--overwrite deletes the run that --resume would go on with; give one")
+
+
+def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
+    """Raises `UsageError` for a combination that cannot be trained."""
+    block = loop.block_steps
+    if config.steps % block:
+        low = config.steps // block * block
+        near = " or ".join(f"{n:_}" for n in (low, low + block) if n)
+        raise UsageError(
+            f"--steps {config.steps:_} is no multiple of {block} (num_envs {config.num_envs}, one "
+            f"update per {config.env_steps_per_update} steps); the nearest are {near}"
+        )
+    if config.capacity < agent.batch_size:
+        raise UsageError(
+            f"--capacity {config.capacity:_} is below the batch of {agent.batch_size}; "
+            f"give --capacity {agent.batch_size} or more, or a smaller --batch-size"
+        )
+    least = config.num_envs * (agent.n_step + 2)
+    if config.capacity < least or config.learning_starts < least:
+        raise UsageError(
+            f"--capacity and --learning-starts must be at least {least} for {config.num_envs} "
+            f"instances and {agent.n_step}-step returns, got {config.capacity:_} and "
+            f"{config.learning_starts:_}"
+        )
+    if config.steps <= config.learning_starts:
+        raise UsageError(
+            f"--steps {config.steps:_} leaves nothing to learn: learning starts at "
+            f"{config.learning_starts:_}; give more steps or a smaller --learning-starts"
+        )
+
+
+def replay_bytes(agent: Any, loop: OnlineLoop) -> int:
+    """Bytes that the replay will take."""
+    shape = jax.eval_shape(loop.init, agent, jax.random.key(0))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shape.replay))
+
+
+def available_bytes() -> int:
+    """Free memory of the device that replay will live on."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    import psutil
+
+    return psutil.virtual_memory().available
+
+
+def check_memory(config: TrainConfig, needed: int) -> None:
+    """Raises `UsageError` if a replay of `needed` bytes does not fit."""
+    available = available_bytes()
+    if needed > available:
+        fits = int(0.9 * config.capacity * available / needed)
+        raise UsageError(
+            f"--capacity {config.capacity:_} needs {needed / 2**30:.1f} GiB and "
+            f"{available / 2**30:.1f} GiB are free; --capacity {fits:_} would fit"
+        )

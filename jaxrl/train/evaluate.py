@@ -1,0 +1,71 @@
+"""Greedy evaluation: E fresh episodes in parallel, on instances and keys of its own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.envs.core import Env, EnvState
+
+Array = jax.Array
+
+STEPS = 250
+"""Steps per compiled call, so that signals are looked at in time."""
+
+
+class Evaluator:
+    """Evaluates agents on `episodes` parallel episodes of `env`. Compiles once."""
+
+    def __init__(self, env: Env, episodes: int):
+        self.env = env
+        self.episodes = episodes
+        self._reset = jax.jit(jax.vmap(env.reset))
+        self._advance = jax.jit(self._advance_pure)
+        self._record = jax.jit(self._record_pure)
+
+    def returns(self, agent: Any, agent_state: Any, key: Array) -> dict[str, np.ndarray]:
+        """Metrics of each episode at its end, [E] each: "episode_return" and its kin."""
+        env = self._reset(jax.random.split(key, self.episodes))
+        done = jnp.zeros((self.episodes,), bool)
+        final = {k: v for k, v in env.metrics.items() if k.startswith("episode_return")}
+        while not bool(done.all()):
+            env, done, final = self._advance(agent, agent_state, env, done, final)
+        return {name: np.asarray(value) for name, value in final.items()}
+
+    def record(self, agent: Any, agent_state: Any, key: Array) -> list[EnvState]:
+        """The rows of one greedy episode, unbatched, first to last, on the host."""
+        env = self._reset(jax.random.split(key, self.episodes))
+        rows = jax.device_get(self._record(agent, agent_state, jax.tree.map(lambda x: x[0], env)))
+        episode = []
+        for i in range(self.env.spec.episode_length + 1):
+            episode.append(jax.tree.map(lambda x, i=i: x[i], rows))
+            if episode[-1].last:
+                break
+        return episode
+
+    def _advance_pure(self, agent: Any, agent_state: Any, env: EnvState, done: Array, final: Any):
+        def step(carry, _):
+            env, done, final = carry
+            env = self._greedy(agent, agent_state, env)
+            ends = env.last & ~done
+            final = {name: jnp.where(ends, env.metrics[name], final[name]) for name in final}
+            return (env, done | env.last, final), None
+
+        return jax.lax.scan(step, (env, done, final), None, STEPS)[0]
+
+    def _record_pure(self, agent: Any, agent_state: Any, env: EnvState) -> EnvState:
+        def step(env, _):
+            visible = env.replace(start=(), key=())
+            batch = jax.tree.map(functools.partial(jnp.expand_dims, axis=0), env)
+            batch = self._greedy(agent, agent_state, batch)
+            return jax.tree.map(lambda x: x[0], batch), visible
+
+        return jax.lax.scan(step, env, None, self.env.spec.episode_length + 1)[1]
+
+    def _greedy(self, agent: Any, agent_state: Any, env: EnvState) -> EnvState:
+        action = agent.act(agent_state, env.obs, jax.random.key(0), explore=False)
+        return jax.vmap(self.env.step)(env, agent.decode(action, self.env.spec))

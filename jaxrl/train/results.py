@@ -1,0 +1,129 @@
+"""Opening run folders, what a finished run leaves behind, and loading it again."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxrl import agents
+from jaxrl.envs.registry import make
+from jaxrl.errors import UsageError
+from jaxrl.train import console, media
+from jaxrl.train.checkpoint import Checkpoints, from_arrays
+from jaxrl.train.config import TrainConfig
+from jaxrl.train.evaluate import Evaluator
+from jaxrl.train.runlog import RunFolder
+
+FREE = {"out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"}
+"""Settings that a resume may change: they do not touch what is computed."""
+
+
+def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -> RunFolder:
+    """The run's folder, with config.json in it.
+
+    Raises:
+      UsageError: the folder is taken, or a resume would run with other settings.
+    """
+    if not config.resume:
+        folder = RunFolder.create(path, config.overwrite)
+        folder.write_config(described)
+        return folder
+    folder = RunFolder.open(path)
+    stored = folder.config()
+    for key in ("env_id", "exp_name", "agent", "run", "versions", "device"):
+        _same(key, stored.get(key), described[key], path)
+    return folder
+
+
+def _same(name: str, stored: Any, now: Any, path: Path) -> None:
+    if isinstance(now, dict) and isinstance(stored, dict):
+        for key in sorted(now.keys() | stored.keys()):
+            if not (name == "run" and key in FREE):
+                _same(f"{name}.{key}", stored.get(key), now.get(key), path)
+        return
+    if list(now) != list(stored) if isinstance(now, tuple | list) and stored else now != stored:
+        raise UsageError(
+            f"{path} was run with {name} = {stored!r}, now it is {now!r}: resume with the same, or "
+            "start a new run with another --out"
+        )
+
+
+def finish(
+    folder: RunFolder, evaluator: Evaluator, agent: Any, state: Any, result: Any, video: bool
+) -> None:
+    """Writes curve.png and policy.mp4, and says where everything lies."""
+    config = folder.config()
+    curve = folder.path / "curve.png"
+    title = f"{config['exp_name']} on {config['env_id']}, seed {config['seed']}"
+    media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title)
+    lines = [f"curve    {curve}"]
+    if result.finished and video:
+        lines.append(f"video    {write_video(folder.path / 'policy.mp4', evaluator, agent, state)}")
+    lines.append(f"metrics  {folder.path / 'metrics.jsonl'}")
+    for line in lines:
+        console.say(line)
+
+
+def write_video(path: Path, evaluator: Evaluator, agent: Any, state: Any, seed: int = 0) -> str:
+    """Films one greedy episode; returns the path, or the line that says what rendering lacks."""
+    from jaxrl.envs.rendering import RenderingUnavailable
+
+    env = evaluator.env
+    try:
+        rows = evaluator.record(agent, state, jax.random.key(seed))
+        skip = max(1, round(1 / (50 * env.spec.control_dt)))  # at most 50 pictures per second
+        frames = (env.render(row) for row in rows[::skip])
+        media.save_video(frames, path, fps=1 / (skip * env.spec.control_dt))
+    except RenderingUnavailable as reason:
+        return f"not written: {reason}"
+    return str(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A finished or interrupted run, ready to act."""
+
+    folder: RunFolder
+    step: int
+    agent: Any
+    state: Any
+    evaluator: Evaluator
+
+
+def load(path: Path, episodes: int, step: int | None = None, task: str | None = None) -> Trained:
+    """The agent of the run in `path` at its newest checkpoint (or at `step`).
+
+    Args:
+      task: evaluate on this task instead of the run's own.
+
+    Raises:
+      UsageError: there is no run or no readable checkpoint, or the task's sizes differ.
+    """
+    folder = RunFolder.open(path)
+    config = folder.config()
+    default = agents.default(config["exp_name"])
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["agent"].items()}
+    agent = dataclasses.replace(default, **fields).canonical()
+    run = config["run"]
+    names = ("physics", "action_cost", "action_repeat")
+    options = {name: run[name] for name in names}
+    own = make(config["env_id"], **options)
+    env = make(task, **options) if task else own
+    sizes = ("observation_size", "action_size")
+    for name in sizes:
+        if getattr(env.spec, name) != getattr(own.spec, name):
+            raise UsageError(
+                f"the run in {path} is of {config['env_id']} with {name} {getattr(own.spec, name)}; "
+                f"{task} has {getattr(env.spec, name)}"
+            )
+    checkpoints = Checkpoints(folder.checkpoints)
+    try:
+        found, arrays, _ = checkpoints.newest(("agent",), console.say, step)
+    finally:
+        checkpoints.close()
+    template = jax.eval_shape(lambda key: agent.init(key, own.spec), jax.random.key(0))
+    state = from_arrays(template, arrays["agent"])
+    return Trained(folder, found, agent, state, Evaluator(env, episodes))

@@ -1,0 +1,341 @@
+"""A run from start to end: the host loop between compiled chunks.
+
+Between two chunks the host logs, refills starts, evaluates, lets the agent react, checkpoints, and
+looks at the signal flags. Nothing that it does depends on the clock but when it checkpoints, so a
+run that was killed and resumed equals one that was not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrl.agents._common import weak_leaves
+from jaxrl.envs.registry import make
+from jaxrl.train import config as config_module
+from jaxrl.train import console, results
+from jaxrl.train.checkpoint import Checkpoints, from_arrays
+from jaxrl.train.config import TrainConfig
+from jaxrl.train.evaluate import Evaluator
+from jaxrl.train.online import OnlineLoop, TrainState
+from jaxrl.train.runlog import Metrics, MetricsWriter, RunFolder, describe
+
+Array = jax.Array
+
+
+class RunFailed(RuntimeError):
+    """A run that an exception ended; the message names the last checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """How a run ended."""
+
+    path: Path
+    finished: bool
+    """False if a signal ended it; `--resume` goes on."""
+    step: int
+    return_mean: float
+    """Of the last evaluation."""
+
+
+@dataclasses.dataclass
+class Progress:
+    """The host's share of the training state; a checkpoint's `meta`."""
+
+    iteration: int = 0
+    """Iterations done, t."""
+    transitions: int = 0
+    wall_time: float = 0.0
+    """Seconds spent training, over all resumes."""
+    return_mean: float = float("nan")
+    """Of the last evaluation."""
+
+
+def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunResult:
+    """Trains `agent` on the task `env_id` and writes a run folder.
+
+    Raises:
+      UsageError: an argument is bad, or the folder is taken.
+      RunFailed: an exception ended the run; the folder is whole.
+    """
+    slots = _start_slots(config, make(env_id, config.physics).spec.episode_length)
+    options: dict[str, Any] = {
+        "physics": config.physics,
+        "action_cost": config.action_cost,
+        "action_repeat": config.action_repeat,
+    }
+    env = make(env_id, start_slots=slots, stagger=config.stagger, **options)
+    loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
+    config_module.check(config, agent, loop)
+    agent = agent.canonical()
+    needed = config_module.replay_bytes(agent, loop)
+    config_module.check_memory(config, needed)
+    described = describe(agent_name, agent, env_id, config)
+    path = config.out or Path("runs", f"{agent_name}_{env_id.replace('/', '-')}_s{config.seed}")
+    folder = results.open_or_create(path, described, config)
+    console.say(
+        f"{agent_name} on {env_id}: {config.steps:,} steps, physics {engine_name(env)}, "
+        f"replay {needed / 2**20:,.0f} MiB, run folder {path}"
+    )
+    run = Run(agent, loop, Evaluator(make(env_id, **options), config.eval_episodes), config, folder)
+    with run.open(described):
+        result = run.go()
+    results.finish(folder, run.evaluator, agent, run.state.agent, result, config.video)
+    return result
+
+
+class Run:
+    """One run's compiled functions and everything that changes."""
+
+    def __init__(
+        self,
+        agent: Any,
+        loop: OnlineLoop,
+        evaluator: Evaluator,
+        config: TrainConfig,
+        folder: RunFolder,
+    ):
+        self.agent, self.loop, self.evaluator = agent, loop, evaluator
+        self.config, self.folder = config, folder
+        self.progress = Progress()
+        key = jax.random.key(config.seed)
+        self._init_key, self._eval_key = jax.random.split(key)
+        self._init = jax.jit(loop.init)
+        self._chunk = jax.jit(loop.chunk, static_argnames="learn", donate_argnums=1)
+        self._refill = jax.jit(loop.refill, donate_argnums=0)
+        self._on_progress = jax.jit(type(agent).on_progress)
+        self._on_evaluation = jax.jit(type(agent).on_evaluation)
+        self._compiled: set[bool] = set()
+        self._stop: str | None = None
+
+    @contextlib.contextmanager
+    def open(self, described: dict[str, Any]) -> Iterator[None]:
+        """Opens checkpoints, logs and the progress bar; restores the state on a resume."""
+        self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep)
+        after = self._restore() if self.config.resume else -1
+        if not self.config.resume:
+            self.state = self._init(self.agent, self._init_key)
+        weak = weak_leaves((self.agent, self.state))
+        assert not weak, f"weakly typed leaves recompile silently: {weak}"
+        wandb_config = described if self.config.wandb else None
+        self.writer = MetricsWriter(self.folder, after, wandb_config)
+        self.bar = console.Bar(self.config.steps, self.step)
+        try:
+            with self.bar:
+                yield
+        finally:
+            self.writer.close()
+            self.checkpoints.close()
+
+    @property
+    def step(self) -> int:
+        """Global step: rows so far."""
+        return self.progress.iteration * self.loop.num_envs
+
+    def go(self) -> RunResult:
+        """Runs to the end or to a signal, and leaves a checkpoint.
+
+        Raises:
+          RunFailed: an exception came out of a compiled function.
+        """
+        self._began = time.monotonic() - self.progress.wall_time
+        self._saved_at = time.monotonic()
+        with self._signals():
+            try:
+                if self.step == 0:
+                    self._write(self._evaluate())
+                while self.step < self.config.steps and self._stop is None:
+                    self._advance()
+                    self._checkpoint_if_due()
+            except Exception as error:
+                self._fail(error)
+            self._save(None)
+            problem = self.checkpoints.wait()
+            if problem:
+                console.say(problem)
+        finished = self.step >= self.config.steps
+        if not finished:
+            console.say(
+                f"{self._stop}: stopped at step {self.step:,} with a checkpoint; --resume goes on"
+            )
+        return RunResult(self.folder.path, finished, self.step, self.progress.return_mean)
+
+    def _advance(self) -> None:
+        """One chunk and all that follows it."""
+        end = self._next_stop()
+        blocks = (end - self.step) // self.loop.block_steps
+        learn = self.step >= self._prefill
+        began = time.monotonic()
+        self.state, sums = self._chunk(
+            self.agent,
+            self.state,
+            jnp.asarray(self.progress.iteration, jnp.int32),
+            jnp.asarray(blocks, jnp.int32),
+            learn=learn,
+        )
+        sums = jax.device_get(sums)
+        speed = (end - self.step) / (time.monotonic() - began)
+        warm = learn in self._compiled  # the first call of each program compiles
+        self._compiled.add(learn)
+        self.state = self._refill(self.state)
+        self.progress.iteration = end // self.loop.num_envs
+        self.progress.transitions += int(sums["transitions"])
+        record = self._record(sums, speed if warm else None)
+        if self._due(self.config.eval_every) or end == self.config.steps:
+            record |= self._evaluate()
+        share = np.float32(self.step / self.config.steps)
+        self.state = self.state.replace(
+            agent=self._on_progress(self.agent, self.state.agent, share)
+        )
+        self._write(record)
+        self.bar.steps(self.step, speed if warm else None)
+
+    def _next_stop(self) -> int:
+        """Where the coming chunk ends: full length, or the next evaluation, growth or phase."""
+        block = self.loop.block_steps
+        chunk = max(1, self.config.chunk_steps // block) * block
+        stops = [self.step + chunk, self.config.steps]
+        stops.append(_ceil(self.step + 1, self.config.eval_every))
+        shares = self.agent.milestones()
+        stops += [_ceil(round(share * self.config.steps), block) for share in shares]
+        if self.step < self._prefill:
+            stops.append(self._prefill)
+        return min(_ceil(stop, block) for stop in stops if stop > self.step)
+
+    @property
+    def _prefill(self) -> int:
+        """Global step at which learning starts: whole blocks."""
+        return _ceil(self.config.learning_starts, self.loop.block_steps)
+
+    def _due(self, every: int) -> bool:
+        """Whether this block is the first at or past a multiple of `every`."""
+        return self.step // every != (self.step - self.loop.block_steps) // every
+
+    def _evaluate(self) -> Metrics:
+        """Greedy episodes with keys of their own; the agent may react."""
+        key = jax.random.fold_in(self._eval_key, self.progress.iteration)
+        returns = self.evaluator.returns(self.agent, self.state.agent, key)
+        total = returns["episode_return"]
+        mean, std = float(total.mean()), float(total.std())
+        self.progress.return_mean = mean
+        agent_state = self._on_evaluation(
+            self.agent,
+            self.state.agent,
+            jnp.asarray(mean, jnp.float32),
+            np.float32(self.step / self.config.steps),
+        )
+        self.state = self.state.replace(agent=agent_state)
+        self.bar.evaluation(self.step, mean, std, time.monotonic() - self._began)
+        raw = returns.get("episode_return_unpenalised", total)
+        return {
+            "eval/return_mean": mean,
+            "eval/return_std": std,
+            "eval/return_unpenalised": float(raw.mean()),
+            "eval/episodes": len(total),
+        }
+
+    def _record(self, sums: dict[str, np.ndarray], speed: float | None) -> Metrics:
+        """A chunk's sums as a line of metrics."""
+        record: Metrics = {"charts/transitions": self.progress.transitions}
+        episodes, updates = int(sums["episodes"]), int(sums["updates"])
+        if episodes:
+            record["charts/episodic_return"] = float(sums["return/episode_return"]) / episodes
+        if speed is not None:
+            record["charts/SPS"] = speed
+        counts = self.state.env.metrics
+        for name in ("unstable", "starts_reused"):
+            record[f"charts/{name}"] = int(counts[name].sum())
+        for name, value in sums.items():
+            if name.startswith("losses/") and updates:
+                record[name] = float(value) / updates
+        for name, value in self.agent.scalars(self.state.agent).items():
+            record[f"agent/{name}"] = float(value)
+        return record
+
+    def _write(self, record: Metrics) -> None:
+        self.progress.wall_time = time.monotonic() - self._began
+        clock = {"global_step": self.step, "wall_time": round(self.progress.wall_time, 3)}
+        self.writer.write({**clock, **record})
+
+    def _checkpoint_if_due(self) -> None:
+        if time.monotonic() - self._saved_at >= 60 * self.config.checkpoint_minutes:
+            evaluated = self._due(self.config.eval_every)
+            self._save(self.progress.return_mean if evaluated else None)
+
+    def _save(self, score: float | None) -> None:
+        meta = dataclasses.asdict(self.progress)
+        rest = self.state.replace(agent=())
+        problem = self.checkpoints.save(self.step, self.state.agent, rest, meta, score)
+        if problem:
+            console.say(problem)
+        self._saved_at = time.monotonic()
+
+    def _restore(self) -> int:
+        """Loads the newest readable checkpoint; returns its step."""
+        template = jax.eval_shape(self._init, self.agent, self._init_key)
+        step, arrays, meta = self.checkpoints.newest(("agent", "rest"), console.say)
+        agent = from_arrays(template.agent, arrays["agent"])
+        rest = from_arrays(template.replace(agent=()), arrays["rest"])
+        self.state: TrainState = rest.replace(agent=agent)
+        names = [field.name for field in dataclasses.fields(Progress)]
+        self.progress = Progress(**{name: meta[name] for name in names})
+        console.say(f"resuming from step {step:,}")
+        return step
+
+    def _fail(self, error: Exception) -> None:
+        self.checkpoints.wait()
+        steps = self.checkpoints.steps()
+        last = f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise RunFailed(
+            f"the run failed after step {self.step:,}: {reason}; {last} in {self.folder.path}"
+        ) from error
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM ask the loop to stop; a second one takes its usual course."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def ask(number: int, frame: object) -> None:
+            self._stop = signal.Signals(number).name
+            signal.signal(number, before[signal.Signals(number)])
+
+        for number in numbers:
+            signal.signal(number, ask)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                signal.signal(number, before[number])
+
+
+def engine_name(env: Any) -> str:
+    """Name of the physics engine under any wrappers; "none" for a probe."""
+    while hasattr(env, "env"):
+        env = env.env
+    return env.engine.name if hasattr(env, "engine") else "none"
+
+
+def _start_slots(config: TrainConfig, episode_length: int) -> int:
+    """Starts that one instance can use in a chunk, if its episodes last to the clock."""
+    rows = -(-config.chunk_steps // config.num_envs)
+    return 1 + rows // (episode_length + 1)
+
+
+def _ceil(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

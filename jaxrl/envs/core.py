@@ -2,7 +2,7 @@
 
     state = env.reset(key)                  the first row of the first episode
     state = env.step(state, action)         the next row
-    state = env.refill(state)               between compiled chunks: redraw the starts that were used
+    state = env.refill(state)               between compiled chunks: redraw starts that were used
 
 Auto-reset is next-step, as in dm_env, EnvPool and Gymnasium 1.x: stepping a state that is
 `terminated | truncated` ignores the action and returns the first row of a new episode. Every
@@ -108,7 +108,7 @@ class Env(Protocol):
         """First row of the first episode of the instance that `key` names."""
 
     def step(self, state: EnvState, action: Array) -> EnvState:
-        """Next row; a new episode's first one if `state.last`. `action` [A], in the spec's units."""
+        """Next row; a new episode's first if `state.last`. `action` [A], in the spec's units."""
 
     def refill(self, state: EnvState) -> EnvState:
         """Redraws the start slots that were used. Call it between chunks."""

@@ -27,7 +27,7 @@ class Probe:
     """An episode of `length` steps that either terminates or times out."""
 
     name: str
-    reward: Callable[[Array, Array, Array], Array]
+    reward: Callable[[Array, Array, Array], Array | float]
     """(signal [], step [] counted from 0, action [A]) to reward []."""
     length: int = 1
     terminates: bool = True

@@ -1,4 +1,4 @@
-"""Cart-pole: balance, swing-up, each with smooth and sparse reward (dm_control suite/cartpole.py)."""
+"""Cart-pole: balance and swing-up, reward smooth or sparse (dm_control suite/cartpole.py)."""
 
 from __future__ import annotations
 

@@ -54,7 +54,5 @@ def assert_equal(left, right) -> None:
     """Every array of two states is the same, bit for bit."""
     left, right = plain(left), plain(right)
     assert jax.tree.structure(left) == jax.tree.structure(right)
-    for (path, a), b in zip(
-        jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True
-    ):
+    for (path, a), b in zip(jax.tree.leaves_with_path(left), jax.tree.leaves(right), strict=True):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path), strict=True)

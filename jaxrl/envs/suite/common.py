@@ -95,7 +95,8 @@ def randomize_joints(model: mujoco.MjModel, data: mujoco.MjData, random: np.rand
     sphere (dm_control randomizers.py, whose free joints draw from the positive orthant)."""
     kinds = mujoco.mjtJoint
     for i in range(model.njnt):
-        joint, kind = model.joint(i), kinds(model.jnt_type[i])
+        joint = model.joint(i)
+        kind = kinds(model.jnt_type[i])  # `in` finds no enum equal to NumPy's integer
         qpos = data.qpos[joint.qposadr[0] :]
         low, high = joint.range
         if kind in (kinds.mjJNT_HINGE, kinds.mjJNT_SLIDE) and joint.limited[0]:

@@ -2,6 +2,7 @@
 
     import jaxrl
     env = jaxrl.make("walker-walk")
+    policy = jaxrl.load_policy("runs/demo")
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "make"]
+__all__ = ["__version__", "load_policy", "make"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from jaxrl.envs.registry import make
 
         return make
+    if name == "load_policy":
+        from jaxrl.train.policy import load_policy
+
+        return load_policy
     raise AttributeError(f"module 'jaxrl' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command line: `jaxrl train | eval | render | envs | doctor`.
+"""The command line: `jaxrl train | eval | render | export | envs | doctor`.
 
 Bad input is one line on standard error and exit code 2, a failed run 1, a run that a signal
 stopped 75 (EX_TEMPFAIL: run me again).
@@ -17,6 +17,7 @@ usage: jaxrl COMMAND ...
   train AGENT TASK   train; `jaxrl train AGENT --help` documents every option
   eval RUN           evaluate a run's policy
   render RUN         film a run's policy
+  export RUN         write a run's policy as one file that needs nothing but jax
   envs               list the tasks
   doctor             print engine, threads, devices, cache and versions
 """
@@ -40,3 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"jaxrl: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a second Ctrl-C, or one outside of training
+        print("jaxrl: interrupted", file=sys.stderr)
+        return 130

@@ -113,6 +113,31 @@ def render(arguments: list[str]) -> int:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExportOptions:
+    """Write the policy of a run as one file that needs nothing but jax."""
+
+    run: tyro.conf.Positional[Path]
+    """Run folder."""
+    out: Path | None = None
+    """File; by default policy.jaxexport in the run folder."""
+    step: int | None = None
+    """Checkpoint to load; the newest by default."""
+
+
+def export(arguments: list[str]) -> int:
+    """`jaxrl export RUN [options]`."""
+    options = parse(ExportOptions, arguments, "jaxrl export", "Export the policy of a run.")
+    from jaxrl.train.policy import LOADING, export_policy
+
+    path = options.out or options.run / "policy.jaxexport"
+    step, spec = export_policy(options.run, path, options.step)
+    print(f"policy of step {step:,} written to {path}; use it anywhere with\n")
+    sizes = {"observations": spec.observation_size, "actions": spec.action_size}
+    print(LOADING.format(path=str(path), **sizes))
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
 class NoOptions:
     """Nothing to choose."""
 
@@ -170,4 +195,11 @@ def enable_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-COMMANDS = {"train": train, "eval": evaluate, "render": render, "envs": envs, "doctor": doctor}
+COMMANDS = {
+    "train": train,
+    "eval": evaluate,
+    "render": render,
+    "export": export,
+    "envs": envs,
+    "doctor": doctor,
+}

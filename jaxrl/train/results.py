@@ -59,7 +59,7 @@ def finish(
     curve = folder.path / "curve.png"
     title = f"{config['exp_name']} on {config['env_id']}, seed {config['seed']}"
     media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title)
-    lines = [f"curve    {curve}"]
+    lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {curve}"]
     if result.finished and video:
         lines.append(f"video    {write_video(folder.path / 'policy.mp4', evaluator, agent, state)}")
     lines.append(f"metrics  {folder.path / 'metrics.jsonl'}")

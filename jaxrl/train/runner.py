@@ -69,12 +69,13 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
       UsageError: an argument is bad, or the folder is taken.
       RunFailed: an exception ended the run; the folder is whole.
     """
-    slots = _start_slots(config, make(env_id, config.physics).spec.episode_length)
     options: dict[str, Any] = {
         "physics": config.physics,
         "action_cost": config.action_cost,
         "action_repeat": config.action_repeat,
     }
+    eval_env = make(env_id, **options)
+    slots = _start_slots(config, eval_env.spec.episode_length)
     env = make(env_id, start_slots=slots, stagger=config.stagger, **options)
     loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
     config_module.check(config, agent, loop)
@@ -88,7 +89,7 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
         f"{agent_name} on {env_id}: {config.steps:,} steps, physics {engine_name(env)}, "
         f"replay {needed / 2**20:,.0f} MiB, run folder {path}"
     )
-    run = Run(agent, loop, Evaluator(make(env_id, **options), config.eval_episodes), config, folder)
+    run = Run(agent, loop, Evaluator(eval_env, config.eval_episodes), config, folder)
     with run.open(described):
         result = run.go()
     results.finish(folder, run.evaluator, agent, run.state.agent, result, config.video)

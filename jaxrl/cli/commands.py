@@ -9,8 +9,11 @@ from pathlib import Path
 
 import tyro
 
-from jaxrl.cli.options import merged, parse
+from jaxrl.cli.options import merged, parse, positional_argument
 from jaxrl.errors import UsageError
+
+
+RUN = positional_argument(Path, "RUN", "Run folder.")
 
 
 def train(arguments: list[str]) -> int:
@@ -20,10 +23,12 @@ def train(arguments: list[str]) -> int:
     from jaxrl.train.config import TrainConfig
 
     known = ", ".join(agents.defaults())
-    if not arguments or arguments[0] in ("-h", "--help"):
+    name = arguments[0] if arguments else ""
+    if name in ("-h", "--help"):
         print(f"usage: jaxrl train AGENT TASK [options]\n\nagents: {known}")
-        return 0 if arguments else 2
-    name = arguments[0]
+        return 0
+    if not name or name.startswith("-"):
+        raise UsageError(f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {known}")
     agent = agents.default(name)
     options = merged(
         "Options",
@@ -53,8 +58,7 @@ def train(arguments: list[str]) -> int:
 class EvalOptions:
     """Evaluate the policy of a run."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
+    run: RUN
     episodes: int = 10
     """Greedy episodes, in parallel."""
     seed: int = 0
@@ -89,8 +93,7 @@ def evaluate(arguments: list[str]) -> int:
 class RenderOptions:
     """Film the policy of a run."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
+    run: RUN
     out: Path | None = None
     """Video file; by default policy.mp4 in the run folder."""
     seed: int = 0
@@ -116,8 +119,7 @@ def render(arguments: list[str]) -> int:
 class ExportOptions:
     """Write the policy of a run as one file that needs nothing but jax."""
 
-    run: tyro.conf.Positional[Path]
-    """Run folder."""
+    run: RUN
     out: Path | None = None
     """File; by default policy.jaxexport in the run folder."""
     step: int | None = None

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import io
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -28,14 +28,14 @@ def parse(cls: type[T], arguments: list[str], prog: str, description: str) -> T:
     except SystemExit as exit:
         if not exit.code:
             raise
-        raise UsageError(_one_line(said.getvalue(), prog)) from None
+        raise UsageError(_one_line(said.getvalue(), arguments, prog)) from None
 
 
 def merged(name: str, positional: dict[str, str], **groups: Any) -> type:
     """A dataclass with positional strings (name to help) and the options of several dataclasses,
     whose instances in `groups` are the defaults."""
     fields: list[Any] = [
-        (argument, tyro.conf.Positional[str], dataclasses.field(metadata={"help": text}))
+        (argument, positional_argument(str, argument.upper(), text))
         for argument, text in positional.items()
     ]
     fields += [
@@ -49,17 +49,54 @@ def merged(name: str, positional: dict[str, str], **groups: Any) -> type:
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
-def _one_line(message: str, prog: str) -> str:
-    """The facts of tyro's framed message: its first paragraph, and the option it suggests."""
-    lines = [line.strip(" │╭╮╰╯─-") if set(line) <= set(" │╭╮╰╯─-") else line for line in message.split("\n")]
-    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in lines]
-    paragraphs: list[list[str]] = [[]]
-    for line in lines[2:]:
-        if line:
-            paragraphs[-1].append(line)
-        elif paragraphs[-1]:
-            paragraphs.append([])
-    text = " ".join(paragraphs[0])
-    if len(paragraphs) > 1 and paragraphs[1] and paragraphs[1][0].startswith("Perhaps"):
-        text += f"; did you mean {paragraphs[1][1]}?"
-    return f"{text} ({prog} --help lists the options)"
+def positional_argument(kind: type, metavar: str, text: str) -> Any:
+    """The annotation of a positional argument, shown as `metavar` and documented by `text`."""
+    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
+
+
+RULE = re.compile(r"[-─]{3}|╭")
+"""Part of a line of tyro's message that is drawn, not said."""
+
+IN_WORDS = {"INT": "a whole number", "FLOAT": "a number"}
+
+
+def _one_line(message: str, arguments: list[str], prog: str) -> str:
+    """The facts of tyro's framed message: what is wrong, with which value, and the way out."""
+    sections: list[list[str]] = [[]]
+    for line in re.sub(r"\x1b\[[\d;]*m", "", message).splitlines():  # no colours
+        text = line.strip(" │╰╯")
+        if RULE.search(line):
+            sections.append([])
+        elif text:
+            sections[-1].append(text)
+    facts, *others = sections[1:]  # section 0 is the title
+    said = " ".join(facts).rstrip(".")
+    for lines in others:
+        if lines and lines[0].startswith("Perhaps you meant"):
+            near = [line.split()[0].rstrip(",") for line in lines if line.startswith("--")]
+            said += f"; did you mean {' or '.join(near)}?"
+    if found := re.match(r"Error parsing (--\S+): ", said):
+        option = found[1]
+        kinds = [x.split(maxsplit=1)[1] for x in sum(others, []) if x.startswith(f"{option} ")]
+        if kinds:
+            values = " ".join(map(repr, _values(option, arguments)))
+            said = f"{option} takes {IN_WORDS.get(kinds[0], kinds[0])}, got {values}"
+    elif found := re.match(r"Missing from .*?: (\S+) (.*)\(required\)", said):
+        said = f"{found[1]} is missing: {found[2].strip(' .')}"
+    said = re.sub(r"^Error parsing \w+: ", "", said)  # a dataclass refused; its words are enough
+    return f"{said[0].lower() if said[1].islower() else said[0]}{said[1:]} ({prog} --help says more)"
+
+
+def _values(option: str, arguments: list[str]) -> list[str]:
+    """What the command line gives to `option`; the last time counts."""
+    values: list[str] = []
+    inside = False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--"):
+            inside = name.replace("_", "-") == option
+            if inside:
+                values = [value] if equals else []
+        elif inside:
+            values.append(argument)
+    return values

@@ -88,7 +88,7 @@ class Probe:
 
     def _first_row(self, starts: Starts, key: Array, metrics) -> EnvState:
         flips = jax.random.bernoulli(jax.random.fold_in(key, starts.used))
-        signal = jnp.where(flips, 1.0, -1.0)
+        signal = jnp.where(flips, 1.0, -1.0).astype(jnp.float32)
         no, zero = jnp.zeros((), bool), jnp.zeros((), jnp.int32)
         return EnvState(
             obs=self._observe(signal, zero),

@@ -165,7 +165,7 @@ class GQN:
         target = optax.periodic_update(
             params, state.target_params, state.updates, self.target_period
         )
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         new = state.replace(
             params=params, target_params=target, opt_state=opt_state, updates=state.updates + 1
         )

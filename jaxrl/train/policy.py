@@ -1,7 +1,7 @@
 """A trained policy as a function, in one line, and as a file that needs nothing but jax.
 
-    policy = jaxrl.load_policy("runs/demo")
-    action = policy(obs)
+policy = jaxrl.load_policy("runs/demo")
+action = policy(obs)
 """
 
 from __future__ import annotations
@@ -66,9 +66,7 @@ def export_policy(run: Path, out: Path, step: int | None = None) -> tuple[int, E
     spec = trained.evaluator.env.spec
     (batch,) = jax.export.symbolic_shape("b")
     shape = jax.ShapeDtypeStruct((batch, spec.observation_size), jnp.float32)
-    exported = jax.export.export(
-        jax.jit(_greedy(trained)), platforms=("cpu", "cuda", "tpu")
-    )(shape)
+    exported = jax.export.export(jax.jit(_greedy(trained)), platforms=("cpu", "cuda", "tpu"))(shape)
     temporary = out.with_name(out.name + ".tmp")
     temporary.write_bytes(exported.serialize())
     os.replace(temporary, out)

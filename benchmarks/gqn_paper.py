@@ -1,0 +1,227 @@
+"""GQN against its paper: our learning curves over the published ones, and a table.
+
+    python benchmarks/gqn_paper.py run [PATTERN]     trains what is missing, one run at a time
+    python benchmarks/gqn_paper.py report            figures and table from what is there
+
+Runs live in runs/gqn_paper/ and can be interrupted at any time; the same command goes on. A finished
+run is kept in benchmarks/results/gqn_paper/ and counts as long as a hash of the code that computed
+it (environment, replay, agent, loop) and its settings equal today's.
+
+Published: Seyde et al., "Growing Q-Networks", L4DC 2024 (arXiv 2404.04253), Figures 3 and 4,
+digitised (+-10 return), mean of 4 seeds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jaxrl.report import tracked
+from jaxrl.train.runlog import RunFolder
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "gqn_paper"
+PUBLISHED = ROOT / "benchmarks" / "published" / "gqn_curves.json"
+
+AGENTS = {
+    "decqn-2": ("decqn", ["--bins", "2"], "DecQN_2"),
+    "decqn-9": ("decqn", ["--bins", "9"], "DecQN_9"),
+    "gqn-linear": ("gqn", ["--growth", "linear"], "GQN_linear_2-9"),
+    "gqn-adaptive": ("gqn", ["--growth", "adaptive"], "GQN_adaptive_2-9"),
+}
+"""Ours: agent, options, and the name of the published series."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run."""
+
+    task: str
+    agent: str
+    cost: float
+    steps: int
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return f"{self.task}_c{self.cost:g}_{self.agent}_s{self.seed}"
+
+    @property
+    def panel(self) -> str:
+        """The published panel; the cost-free DecQN-2 is compared as return + 1000 c_a."""
+        return f"dmc_{self.task.replace('-', '_')}_ca{self.cost or 0.1:g}"
+
+    def command(self, out: Path) -> list[str]:
+        """The command that makes this run."""
+        agent, options, _ = AGENTS[self.agent]
+        settings = ["--steps", str(self.steps), "--action-cost", f"{self.cost:g}"]
+        seed = ["--seed", str(self.seed), "--out", str(out), "--no-video"]
+        return ["train", agent, self.task, *settings, *options, *seed]
+
+    def code(self) -> str:
+        """Hash of the code that computes this run."""
+        package = ROOT / "jaxrl"
+        names = ["core", "task", "mujoco_env", "wrappers", "physics/native", "suite/common"]
+        files = [package / "envs" / f"{name}.py" for name in names]
+        files += [package / "envs" / "suite" / f"{self.task.split('-')[0]}.py"]
+        files += [package / "replay" / f"{name}.py" for name in ("ring", "prioritized")]
+        files += [package / "agents" / "gqn.py", package / "nets" / "torso.py"]
+        files += [package / "train" / "online.py"]
+        return tracked.code_hash(files)
+
+
+CELLS = [
+    Cell("walker-walk", "decqn-2", 0.1, 500_000),
+    Cell("walker-walk", "decqn-2", 0.0, 500_000),
+    Cell("walker-walk", "decqn-2", 0.5, 1_000_000),
+    Cell("walker-walk", "gqn-linear", 0.5, 1_000_000),
+    Cell("walker-walk", "gqn-adaptive", 0.5, 1_000_000),
+    Cell("walker-walk", "decqn-9", 0.5, 1_000_000),
+    Cell("cartpole-swingup", "gqn-adaptive", 0.5, 1_000_000),
+    Cell("cartpole-swingup", "decqn-2", 0.5, 1_000_000),
+    Cell("finger-spin", "gqn-adaptive", 0.5, 1_000_000),
+    Cell("finger-spin", "decqn-9", 0.5, 1_000_000),
+]
+
+
+def accepted(cell: Cell) -> tuple[dict, list[dict]] | None:
+    """The tracked run of a cell, if today's code would compute the same."""
+    path = RESULTS / f"{cell.name}.jsonl"
+    if not path.exists():
+        return None
+    config, metrics = tracked.read(path)
+    settings = config["run"]["steps"] == cell.steps and config["run"]["seed"] == cell.seed
+    if config["code"] != cell.code() or not settings:
+        print(f"{cell.name}: made by other code or settings, not counted")
+        return None
+    return config, metrics
+
+
+def run(pattern: str) -> None:
+    """Trains the cells whose name matches and that have no accepted result."""
+    for cell in CELLS:
+        if not fnmatch.fnmatch(cell.name, pattern) or accepted(cell):
+            continue
+        out = Path("runs") / "gqn_paper" / cell.name
+        resume = ["--resume"] if any((ROOT / out / "checkpoints").glob("*")) else ["--overwrite"]
+        code = cell.code()
+        command = [sys.executable, "-m", "jaxrl", *cell.command(out), *resume]
+        print(" ".join(command), flush=True)
+        ended = subprocess.run(command, cwd=ROOT)
+        if ended.returncode != 0:
+            sys.exit(f"{cell.name}: exit code {ended.returncode}; the same command goes on")
+        folder = RunFolder.open(ROOT / out)
+        config = folder.config()
+        config["command"] = " ".join(["jaxrl", *cell.command(out)])
+        tracked.write(RESULTS / f"{cell.name}.jsonl", config, folder.metrics(), code)
+
+
+def curve(metrics: list[dict]) -> np.ndarray:
+    """Steps and returns, [evaluations, 2]."""
+    return np.array([[line["global_step"], line["eval/return_mean"]] for line in metrics])
+
+
+def plateau(points: np.ndarray, steps: int) -> float:
+    """Mean return of the last tenth of the run."""
+    return float(points[points[:, 0] > 0.9 * steps, 1].mean())
+
+
+def reaches(points: np.ndarray, level: float) -> float:
+    """First step at which the mean of three evaluations is at `level`; NaN if never."""
+    smooth = np.convolve(points[:, 1], np.ones(3) / 3, mode="valid")
+    above = np.flatnonzero(smooth >= level)
+    return float(points[above[0] + 1, 0]) if len(above) else float("nan")
+
+
+def compare(cell: Cell, metrics: list[dict], published: dict) -> dict[str, float]:
+    """Our figures beside the paper's, shifted to `cell.cost` for the cost-free run."""
+    ours = curve(metrics)
+    theirs = np.array(published[cell.panel][AGENTS[cell.agent][2]])
+    if cell.cost == 0:
+        theirs = theirs + [0, 100]  # DecQN-2 pays exactly 1000 c_a
+    theirs_end = theirs[theirs[:, 0] <= cell.steps]
+    half = float(np.interp(cell.steps / 2, theirs[:, 0], theirs[:, 1]))
+    return {
+        "ours": plateau(ours, cell.steps),
+        "paper": plateau(theirs_end, cell.steps),
+        "paper_final": plateau(theirs, int(theirs[-1, 0])),
+        "half_level": half,
+        "half_reached": reaches(ours, half) / cell.steps,
+    }
+
+
+def report() -> None:
+    """Prints the table, writes it as JSON and draws the figures."""
+    published = json.loads(PUBLISHED.read_text())["curves"]
+    rows, panels = [], {}
+    for cell in CELLS:
+        found = accepted(cell)
+        if not found:
+            continue
+        config, metrics = found
+        figures = compare(cell, metrics, published)
+        device = f"{config['device']['cores']} cores, {config['device']['kind']}"
+        about = {"commit": config["git_commit"][:9], "jax": config["versions"]["jax"]}
+        rows.append({"run": cell.name, **figures, **about, "device": device})
+        rows[-1] |= {"command": config["command"], "hours": metrics[-1]["wall_time"] / 3600}
+        panels.setdefault((cell.panel, cell.cost), []).append((cell, curve(metrics)))
+    head = f"{'run':<40}{'ours':>8}{'paper':>8}{'diff':>7}{'half reached':>14}{'commit':>11}"
+    print(head)
+    for row in rows:
+        print(
+            f"{row['run']:<40}{row['ours']:>8.0f}{row['paper']:>8.0f}"
+            f"{row['ours'] - row['paper']:>+7.0f}{row['half_reached']:>13.0%} {row['commit']:>11}"
+        )
+    (RESULTS / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    draw(panels, published)
+
+
+def draw(panels: dict, published: dict) -> None:
+    """One picture: a panel per task and cost, ours solid over theirs dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * max(1, len(panels)), 4), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    colours = dict(zip(AGENTS, ("#4c72b0", "#dd8452", "#55a868", "#c44e52"), strict=True))
+    for axis, ((panel, cost), runs) in zip(
+        np.ravel(figure.subplots(1, max(1, len(panels)), squeeze=False)),
+        panels.items(),
+        strict=False,
+    ):
+        for cell, points in runs:
+            shift = 100 if cost == 0 else 0
+            theirs = np.array(published[panel][AGENTS[cell.agent][2]]) + [0, shift]
+            theirs = theirs[theirs[:, 0] <= cell.steps]
+            colour = colours[cell.agent]
+            axis.plot(theirs[:, 0] / 1e3, theirs[:, 1], "--", color=colour, alpha=0.7, lw=1)
+            axis.fill_between(
+                theirs[:, 0] / 1e3, theirs[:, 1] - 10, theirs[:, 1] + 10, color=colour, alpha=0.12
+            )
+            label = f"{cell.agent}, seed {cell.seed}"
+            axis.plot(points[:, 0] / 1e3, points[:, 1], color=colour, lw=1.5, label=label)
+        axis.set_title(f"{runs[0][0].task}, action cost {cost:g}")
+        axis.set_xlabel("environment steps (thousands)")
+        axis.set_ylabel("evaluation return, cost included")
+        axis.grid(alpha=0.25)
+        axis.legend(frameon=False, fontsize=8, title="solid: ours; dashed: paper", title_fontsize=8)
+    figure.savefig(RESULTS / "curves.png")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["run"]:
+            run("*")
+        case ["run", pattern]:
+            run(pattern)
+        case ["report"]:
+            report()
+        case _:
+            sys.exit(__doc__)

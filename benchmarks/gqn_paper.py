@@ -3,9 +3,9 @@
     python benchmarks/gqn_paper.py run [PATTERN]     trains what is missing, one run at a time
     python benchmarks/gqn_paper.py report            figures and table from what is there
 
-Runs live in runs/gqn_paper/ and can be interrupted at any time; the same command goes on. A finished
-run is kept in benchmarks/results/gqn_paper/ and counts as long as a hash of the code that computed
-it (environment, replay, agent, loop) and its settings equal today's.
+Runs live in runs/gqn_paper/ and can be interrupted at any time; the same command goes on. A
+finished run is kept in benchmarks/results/gqn_paper/ and counts as long as a hash of the code that
+computed it (environment, replay, agent, loop) and its settings equal today's.
 
 Published: Seyde et al., "Growing Q-Networks", L4DC 2024 (arXiv 2404.04253), Figures 3 and 4,
 digitised (+-10 return), mean of 4 seeds.

@@ -54,7 +54,7 @@ class Args:
     """Run folder."""
     overwrite: bool = False
     """Delete the run in that folder first."""
-    agent: GQN = GQN()
+    agent: GQN = dataclasses.field(default_factory=GQN)
     """Hyperparameters."""
 
 
@@ -76,7 +76,7 @@ def main(args: Args) -> float:
         key = jax.random.fold_in(loop_key, 2 * t)
         action = agent.act(state, envs.obs, key, explore=True)
         flags = ring.flags(envs.terminated, envs.truncated, envs.unstable)
-        # Row t: what was seen and what is done about it; reward and flags came with the observation.
+        # Row t: what was seen and what is done about it; reward and flags came with obs.
         buffer = replay.add(buffer, ring.Rows(envs.obs, action, envs.reward, flags), t)
         # A row that ended an episode ignores its action: the next row starts the next episode.
         envs = jax.vmap(env.step)(envs, agent.decode(action, env.spec))

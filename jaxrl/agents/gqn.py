@@ -14,6 +14,7 @@ Shapes: B batch, O observation size, A action dimensions, K bins, C critics, L l
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Literal
 
 import chex
@@ -72,11 +73,11 @@ class GQN:
     critics: int = static(2)
     """Critics, C; 2 is double Q-learning with the mean of both targets (released code)."""
     torso: Literal["residual", "plain"] = static("residual")
-    """"residual": Linear, LN(x + MLP(x)), ELU (released code); "plain": Linear, LN, tanh, Linear, ELU."""
+    """Residual: Linear, LN(x + MLP(x)), ELU (released code). Plain: Linear, LN, tanh, Linear, ELU."""
     width: int = static(512)
     """Units per hidden layer (GQN section 5)."""
     epsilon_mode: Literal["diluted", "plain"] = static("diluted")
-    """"diluted": a dimension is random at rate (e/A) / (1 - e + e/A), as released; "plain": at rate e."""
+    """Diluted: a dimension is random at rate (e/A) / (1 - e + e/A), as released. Plain: at rate e."""
     target_period: int = static(100)
     """Updates between hard copies to the target network (GQN Table 1)."""
     batch_size: int = static(256)
@@ -249,7 +250,8 @@ class GQN:
     def _q(self, params: Any, state: State, obs: Array) -> Array:
         """[C, B, A, K] float32 for obs [B, O]."""
         network = self._network(state.action_size)
-        return jax.vmap(network.apply, in_axes=(0, None))(params, obs)
+        q: Array = jax.vmap(network.apply, in_axes=(0, None))(params, obs)  # type: ignore[assignment]
+        return q
 
     def _network(self, action_size: int) -> QNetwork:
         dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[self.precision]
@@ -291,9 +293,7 @@ class QNetwork(nn.Module):
         return q.astype(jnp.float32).reshape(*q.shape[:-1], self.action_size, self.bins)
 
 
-def td_target(
-    q_t: Array, q_select_t: Array, mask: Array, r_t: Array, discount_t: Array
-) -> Array:
+def td_target(q_t: Array, q_select_t: Array, mask: Array, r_t: Array, discount_t: Array) -> Array:
     """Decoupled double-Q target (DecQN eq. 4; released code, learning.py:162-179).
 
     y_c = r + discount * mean_j mean_c' q_t[c', j, argmax_{k active} q_select_t[c, j, k]]
@@ -328,9 +328,9 @@ def levels(bins: tuple[int, ...]) -> np.ndarray:
     full = bins[-1] if bins else 0
     if not bins or min(bins) < 2:
         raise UsageError(f"bins must be at least 2 on every level, got {bins}")
-    if any(a >= b for a, b in zip(bins, bins[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(bins)):
         raise UsageError(f"bins must grow from level to level, got {bins}")
-    for coarse, fine in zip(bins, bins[1:], strict=False):
+    for coarse, fine in itertools.pairwise(bins):
         if (fine - 1) % (coarse - 1) != 0:
             raise UsageError(
                 f"the grid of {coarse} bins is no part of the grid of {fine}: {fine} - 1 must be a "

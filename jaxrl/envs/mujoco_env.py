@@ -1,4 +1,4 @@
-"""A task on a physics engine: fresh starts, next-step auto-reset, guard against unstable physics."""
+"""A task on a physics engine: fresh starts, next-step auto-reset, unstable physics guarded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from jaxrl.envs.core import EnvSpec, EnvState, Starts, due_numbers, first_metrics, select, take_start
+from jaxrl.envs.core import (
+    EnvSpec,
+    EnvState,
+    Starts,
+    due_numbers,
+    first_metrics,
+    select,
+    take_start,
+)
 from jaxrl.envs.physics.native import Native
 from jaxrl.envs.task import Physics, Sim, Task, forward_passive, sensor_slices
 
@@ -60,7 +68,9 @@ class MujocoEnv:
         self._start_shape = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (example_physics, example_task)
         )
-        obs = jax.eval_shape(lambda p, t: task.observe(Sim(p, t, self._sensors)), *self._start_shape)
+        obs = jax.eval_shape(
+            lambda p, t: task.observe(Sim(p, t, self._sensors)), *self._start_shape
+        )
         low, high = self.model.actuator_ctrlrange.T
         self.spec = EnvSpec(
             name=task.name,
@@ -68,7 +78,9 @@ class MujocoEnv:
             action_size=self.model.nu,
             action_low=tuple(float(x) for x in low),
             action_high=tuple(float(x) for x in high),
-            episode_length=int(np.ceil(task.time_limit / (substeps * self.model.opt.timestep) - 1e-9)),
+            episode_length=int(
+                np.ceil(task.time_limit / (substeps * self.model.opt.timestep) - 1e-9)
+            ),
             control_dt=task.control_dt,
             goal=task.goal,
         )
@@ -78,9 +90,10 @@ class MujocoEnv:
         empty = jnp.full((self.start_slots,), -1, jnp.int32)
         ahead = due_numbers(Starts(None, None, empty, jnp.ones((), jnp.int32)))
         physics, task = self._draw_many(key, jnp.concatenate([jnp.zeros(1, jnp.int32), ahead]))
-        now, later = (jax.tree.map(f, (physics, task)) for f in (lambda x: x[0], lambda x: x[1:]))
-        starts = Starts(*later, number=ahead, used=jnp.ones((), jnp.int32))
-        return self._first_row(*now, starts, key, first_metrics())
+        later_physics, later_task = jax.tree.map(lambda x: x[1:], (physics, task))
+        starts = Starts(later_physics, later_task, ahead, used=jnp.ones((), jnp.int32))
+        physics, task = jax.tree.map(lambda x: x[0], (physics, task))
+        return self._first_row(physics, task, starts, key, first_metrics())
 
     def step(self, state: EnvState, action: Array) -> EnvState:
         """Next row under `action` [A], in the spec's units; see `Env.step`."""
@@ -155,13 +168,15 @@ class MujocoEnv:
             self._draw_batch, shape, jax.random.key_data(key), numbers, vmap_method="broadcast_all"
         )
 
-    def _draw_batch(self, keys: Array, numbers: Array):
+    def _draw_batch(self, keys: np.ndarray, numbers: np.ndarray):
         """Host side of `_draw_many`, with any leading dimensions."""
         keys, numbers = np.asarray(keys), np.asarray(numbers)
         lead = np.broadcast_shapes(keys.shape[:-1], numbers.shape[:-1])
         keys = np.broadcast_to(keys, (*lead, keys.shape[-1]))
         numbers = np.broadcast_to(numbers, (*lead, numbers.shape[-1]))
-        out = jax.tree.map(lambda s: np.zeros((*numbers.shape, *s.shape), s.dtype), self._start_shape)
+        out = jax.tree.map(
+            lambda s: np.zeros((*numbers.shape, *s.shape), s.dtype), self._start_shape
+        )
         with self._draw_lock:
             for where in np.argwhere(numbers >= 0):
                 index = tuple(where)
@@ -204,4 +219,3 @@ class MujocoEnv:
         from jaxrl.envs.rendering import render
 
         return render(self.model, state.physics, width, height)
-

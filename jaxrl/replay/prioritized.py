@@ -93,10 +93,13 @@ class Prioritized:
         groups = state.priority[block].reshape(self.batch_size, GROUPS, BLOCK // GROUPS)
         group = jax.vmap(_draw)(groups.sum(axis=2), uniform[1])
         lanes = jnp.take_along_axis(groups, group[:, None, None], axis=1)[:, 0]
-        lane = group * (BLOCK // GROUPS) + jax.vmap(_draw)(lanes, uniform[2])
-        index = block * BLOCK + lane
+        lane = jax.vmap(_draw)(lanes, uniform[2])
+        index = block * BLOCK + group * (BLOCK // GROUPS) + lane
         batch, _ = ring.n_step(state.rows, index, t, self.n_step, self.discount)
-        weight = state.priority[block, lane] ** -self.importance_exponent
+        # Not read from `state.priority`: nothing orders such a read before the coming update of
+        # priorities, and XLA would keep a copy of all of them for it.
+        mass = jnp.take_along_axis(lanes, lane[:, None], axis=1)[:, 0]
+        weight = mass**-self.importance_exponent
         return batch.replace(weight=weight / weight.max())
 
     def update_priorities(

@@ -79,7 +79,9 @@ def exists(slot: Array, t: Array, time_slots: int, length: int) -> Array:
     return jnp.arange(length) <= newer[:, None]
 
 
-def n_step(ring: Rows, index: Array, t: Array, n: int, discount: Array) -> tuple[Batch, Array]:
+def n_step(
+    ring: Rows, index: Array, t: Array, n: int, discount: Array | float
+) -> tuple[Batch, Array]:
     """The n-step transitions from the rows `index` [B], and which of them are eligible [B].
 
     k = first j <= n with last_{t+j}, else n. A row is eligible once its window is complete (row

@@ -1,8 +1,8 @@
 """Tracked runs: one compact JSONL file per run, small enough to commit.
 
-The first line is the run's config.json with "code" (a hash of what was computed) added; each further
-line is an evaluation, with the keys of metrics.jsonl. A file without its command or its commit is
-refused: a number that nobody can make again is no result. Reads and writes without jax.
+The first line is the run's config.json with "code" (a hash of what was computed) added; each
+further line is an evaluation, with the keys of metrics.jsonl. A file without its command or its
+commit is refused: a number that nobody can make again is no result. Needs no jax.
 """
 
 from __future__ import annotations

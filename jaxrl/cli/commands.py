@@ -6,14 +6,14 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
 
-from jaxrl.cli.options import merged, parse, positional_argument
+from jaxrl.cli.options import merged, parse
 from jaxrl.errors import UsageError
 
-
-RUN = positional_argument(Path, "RUN", "Run folder.")
+RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
 
 
 def train(arguments: list[str]) -> int:
@@ -36,7 +36,7 @@ def train(arguments: list[str]) -> int:
         run=TrainConfig(),
         agent=agent,
     )
-    parsed = parse(options, arguments[1:], f"jaxrl train {name}", f"Train {name} on a task.")
+    parsed: Any = parse(options, arguments[1:], f"jaxrl train {name}", f"Train {name} on a task.")
     if name == "decqn" and len(parsed.agent.bins) != 1:
         raise UsageError(
             f"decqn keeps one resolution, got --bins {' '.join(map(str, parsed.agent.bins))}; "
@@ -58,7 +58,7 @@ def train(arguments: list[str]) -> int:
 class EvalOptions:
     """Evaluate the policy of a run."""
 
-    run: RUN
+    run: RunPath
     episodes: int = 10
     """Greedy episodes, in parallel."""
     seed: int = 0
@@ -93,7 +93,7 @@ def evaluate(arguments: list[str]) -> int:
 class RenderOptions:
     """Film the policy of a run."""
 
-    run: RUN
+    run: RunPath
     out: Path | None = None
     """Video file; by default policy.mp4 in the run folder."""
     seed: int = 0
@@ -119,7 +119,7 @@ def render(arguments: list[str]) -> int:
 class ExportOptions:
     """Write the policy of a run as one file that needs nothing but jax."""
 
-    run: RUN
+    run: RunPath
     out: Path | None = None
     """File; by default policy.jaxexport in the run folder."""
     step: int | None = None
@@ -175,7 +175,7 @@ def doctor(arguments: list[str]) -> int:
         "instructions": " ".join(x for x in flags if x.startswith(("avx", "amx", "fma"))) or "?",
         "physics": "native (MuJoCo's C engine)",
         "threads": str(available_cores()),
-        "cache": jax.config.jax_compilation_cache_dir or "off",
+        "cache": jax.config.values["jax_compilation_cache_dir"] or "off",
         "commit": runlog.git_commit(),
         **runlog.versions(),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import io
 import re
 from typing import Annotated, Any, TypeVar
@@ -35,23 +36,27 @@ def merged(name: str, positional: dict[str, str], **groups: Any) -> type:
     """A dataclass with positional strings (name to help) and the options of several dataclasses,
     whose instances in `groups` are the defaults."""
     fields: list[Any] = [
-        (argument, positional_argument(str, argument.upper(), text))
+        (
+            argument,
+            Annotated[
+                str, tyro.conf.Positional, tyro.conf.arg(metavar=argument.upper(), help=text)
+            ],
+        )
         for argument, text in positional.items()
     ]
     fields += [
         (
             group,
             tyro.conf.OmitArgPrefixes[type(default)],  # type: ignore[misc]
-            dataclasses.field(default_factory=lambda default=default: default),
+            dataclasses.field(default_factory=functools.partial(_itself, default)),
         )
         for group, default in groups.items()
     ]
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
-def positional_argument(kind: type, metavar: str, text: str) -> Any:
-    """The annotation of a positional argument, shown as `metavar` and documented by `text`."""
-    return Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=metavar, help=text)]
+def _itself(value: T) -> T:
+    return value
 
 
 RULE = re.compile(r"[-─]{3}|╭")
@@ -77,14 +82,17 @@ def _one_line(message: str, arguments: list[str], prog: str) -> str:
             said += f"; did you mean {' or '.join(near)}?"
     if found := re.match(r"Error parsing (--\S+): ", said):
         option = found[1]
-        kinds = [x.split(maxsplit=1)[1] for x in sum(others, []) if x.startswith(f"{option} ")]
+        lines = [line for section in others for line in section]
+        kinds = [line.split(maxsplit=1)[1] for line in lines if line.startswith(f"{option} ")]
         if kinds:
             values = " ".join(map(repr, _values(option, arguments)))
             said = f"{option} takes {IN_WORDS.get(kinds[0], kinds[0])}, got {values}"
     elif found := re.match(r"Missing from .*?: (\S+) (.*)\(required\)", said):
         said = f"{found[1]} is missing: {found[2].strip(' .')}"
     said = re.sub(r"^Error parsing \w+: ", "", said)  # a dataclass refused; its words are enough
-    return f"{said[0].lower() if said[1].islower() else said[0]}{said[1:]} ({prog} --help says more)"
+    if said[1].islower():
+        said = said[0].lower() + said[1:]
+    return f"{said} ({prog} --help says more)"
 
 
 def _values(option: str, arguments: list[str]) -> list[str]:

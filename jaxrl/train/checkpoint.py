@@ -8,8 +8,12 @@ are stored under their path in the pytree, typed keys as their key data; nothing
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import math
+import shutil
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,26 +70,28 @@ class Checkpoints:
 
     Args:
       path: the run's `checkpoints` folder.
-      keep: how many of the newest stay.
+      keep: how many of the newest stay; None only reads, and leaves alone what another process
+        may be writing.
     """
 
-    def __init__(self, path: Path, keep: int = 2):
+    def __init__(self, path: Path, keep: int | None = None):
         import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers as managers
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, too
         self._args = ocp.args
-        policy = managers.AnyPreservationPolicy(
-            [
-                managers.LatestN(keep),
-                managers.BestN(get_metric_fn=lambda m: m["return"], n=1),
-            ]
-        )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=policy, cleanup_tmp_directories=True
-        )
+        if keep is None:
+            options = ocp.CheckpointManagerOptions(
+                read_only=True, create=False, save_interval_steps=0
+            )
+        else:
+            options = ocp.CheckpointManagerOptions(
+                preservation_policy=self, cleanup_tmp_directories=True
+            )
         self._manager = ocp.CheckpointManager(path.absolute(), options=options)
         self._path = path
+        self._keep = keep
+        self._best: tuple[int, float] | None = None  # step and score
+        self._saving: int | None = None
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, oldest first."""
@@ -102,35 +108,38 @@ class Checkpoints:
           score: evaluation return at this very step, if there was an evaluation.
 
         Returns:
-          what went wrong, in one line, or None. The run can go on either way.
+          what went wrong with this save or the one before, in one line, or None. The run can go
+          on either way.
         """
-        with contextlib.suppress(Exception):
-            self._manager.wait_until_finished()  # reported by the call that began it or by `wait`
+        problem = self.wait()
+        self._saving = step
         items = {"agent": to_arrays(agent), "rest": to_arrays(rest)}
-        sums = {
-            item: {k: zlib.crc32(np.ascontiguousarray(v)) for k, v in arrays.items()}
-            for item, arrays in items.items()
-        }
+        sums = {i: {k: _checksum(v) for k, v in arrays.items()} for i, arrays in items.items()}
+        best = self._best
+        if score is not None and not math.isnan(score) and (best is None or score >= best[1]):
+            self._best = (step, score)
         try:
             self._manager.save(
                 step,
                 args=self._args.Composite(
                     agent=self._args.StandardSave(items["agent"]),
                     rest=self._args.StandardSave(items["rest"]),
-                    meta=self._args.JsonSave({**meta, "format": FORMAT, "crc32": sums}),
+                    meta=self._args.JsonSave(_signed({**meta, "crc32": sums, "best": self._best})),
                 ),
-                metrics=None if score is None else {"return": score},
             )
         except Exception as error:  # a full disk, a lost mount: the run outlives it
+            self._best = best
             return _failure(step, error)
-        return None
+        return problem
 
     def wait(self) -> str | None:
         """Waits for the background write; returns what went wrong, in one line, or None."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
-            return _failure(self._manager.latest_step(), error)
+            for part in self._path.glob(f"{self._saving}.*"):  # what fills the disk, most likely
+                shutil.rmtree(part, ignore_errors=True)
+            return _failure(self._saving, error)
         return None
 
     def read(self, step: int, items: tuple[str, ...]) -> tuple[dict[str, Arrays], dict]:
@@ -139,6 +148,7 @@ class Checkpoints:
         Raises:
           Damaged: it is partial or an array differs from what was written; the array is named.
         """
+        where = self._path / str(step)
         restore = {name: self._args.StandardRestore() for name in items}
         try:
             found = self._manager.restore(
@@ -146,19 +156,20 @@ class Checkpoints:
             )
             meta = found["meta"]
             arrays = {i: {k: np.asarray(v) for k, v in found[i].items()} for i in items}
-            sums = meta["crc32"]
         except Exception as error:
-            raise Damaged(f"{self._path / str(step)}: {_line(error)}") from error
-        if meta.get("format") != FORMAT:
-            raise UsageError(
-                f"{self._path / str(step)} has format {meta.get('format')}, this version reads {FORMAT}"
-            )
+            raise Damaged(f"{where}: {_line(error)}") from error
+        if _signed(meta) != meta:
+            raise Damaged(f"{where}: meta is not what was written")
+        if meta["format"] != FORMAT:
+            raise UsageError(f"{where} has format {meta['format']}, this version reads {FORMAT}")
         for item in items:
-            if arrays[item].keys() != sums[item].keys():
-                raise Damaged(f"{self._path / str(step)}: arrays are missing in {item}")
+            sums = meta["crc32"][item]
+            if arrays[item].keys() != sums.keys():
+                raise Damaged(f"{where}: arrays are missing in {item}")
             for name, array in arrays[item].items():
-                if zlib.crc32(np.ascontiguousarray(array)) != sums[item][name]:
-                    raise Damaged(f"{self._path / str(step)}: {item}/{name} is not what was written")
+                if _checksum(array) != sums[name]:
+                    raise Damaged(f"{where}: {item}/{name} is not what was written")
+        self._best = meta["best"]
         return arrays, meta
 
     def newest(
@@ -171,12 +182,27 @@ class Checkpoints:
         Raises:
           UsageError: there is none.
         """
+        if step is not None and step not in self.steps():
+            there = ", ".join(f"{found:_}" for found in self.steps()) or "none"
+            raise UsageError(f"no checkpoint at step {step:_} in {self._path}; there are: {there}")
         for candidate in [step] if step is not None else reversed(self.steps()):
             try:
                 return candidate, *self.read(candidate, items)
             except Damaged as damage:
                 warn(f"damaged checkpoint passed over: {damage}")
         raise UsageError(f"no readable checkpoint in {self._path}")
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Orbax asks which checkpoints stay. Its own policies read a file of scores that, damaged,
+        keeps it from opening the folder at all."""
+        assert self._keep is not None
+        stay = {found.step for found in checkpoints[-self._keep :]} | {self._best and self._best[0]}
+        return [found.step in stay for found in checkpoints]
+
+    def discard_after(self, step: int) -> None:
+        """Deletes what is newer than `step`: Orbax saves nothing that is older than its newest."""
+        for newer in [found for found in self.steps() if found > step]:
+            self._manager.delete(newer)
 
     def close(self) -> None:
         """Ends the background threads."""
@@ -187,6 +213,16 @@ class Checkpoints:
 def _name(path: tuple) -> str:
     """The path as a string without dots: .env.obs -> env/obs."""
     return "/".join(jax.tree_util.keystr((part,), simple=True) for part in path)
+
+
+def _checksum(array: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def _signed(meta: dict) -> dict:
+    """`meta` with its format and a checksum of itself."""
+    signed = {"format": FORMAT, **{k: v for k, v in meta.items() if k != "sum"}}
+    return {**signed, "sum": zlib.crc32(json.dumps(signed, sort_keys=True).encode())}
 
 
 def _plain(leaf: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class TrainConfig:
     overwrite: bool = False
     """Delete the run in that folder first."""
     resume: bool = False
-    """Go on from the folder's newest checkpoint, bit for bit."""
+    """Go on from the folder's newest checkpoint, bit for bit; start if there is none yet."""
     video: bool = True
     """Write policy.mp4 at the end."""
     wandb: bool = False
@@ -66,13 +67,17 @@ class TrainConfig:
         if self.seed < 0 or self.seed >= 2**32:
             raise UsageError(f"--seed must be in [0, 2^32), got {self.seed}")
         if self.checkpoint_minutes <= 0:
-            raise UsageError(f"--checkpoint-minutes must be positive, got {self.checkpoint_minutes}")
+            raise UsageError(
+                f"--checkpoint-minutes must be positive, got {self.checkpoint_minutes}"
+            )
         if self.overwrite and self.resume:
             raise UsageError("--overwrite deletes the run that --resume would go on with; give one")
 
 
 def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
+    if config.wandb and importlib.util.find_spec("wandb") is None:
+        raise UsageError("--wandb needs the extra: pip install 'jaxrl[wandb]'")
     block = loop.block_steps
     if config.steps % block:
         low = config.steps // block * block

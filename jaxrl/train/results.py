@@ -22,12 +22,13 @@ FREE = {"out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "k
 
 
 def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -> RunFolder:
-    """The run's folder, with config.json in it.
+    """The run's folder, with config.json in it. A resume of nothing is a start, so that a scheduler
+    can send the same command every time.
 
     Raises:
       UsageError: the folder is taken, or a resume would run with other settings.
     """
-    if not config.resume:
+    if not config.resume or not (path / "config.json").exists():
         folder = RunFolder.create(path, config.overwrite)
         folder.write_config(described)
         return folder
@@ -69,15 +70,15 @@ def finish(
 
 def write_video(path: Path, evaluator: Evaluator, agent: Any, state: Any, seed: int = 0) -> str:
     """Films one greedy episode; returns the path, or the line that says what rendering lacks."""
-    from jaxrl.envs.rendering import RenderingUnavailable
-
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
     env = evaluator.env
     try:
         rows = evaluator.record(agent, state, jax.random.key(seed))
         skip = max(1, round(1 / (50 * env.spec.control_dt)))  # at most 50 pictures per second
         frames = (env.render(row) for row in rows[::skip])
         media.save_video(frames, path, fps=1 / (skip * env.spec.control_dt))
-    except RenderingUnavailable as reason:
+    except (RuntimeError, OSError) as reason:  # no OpenGL library, ffmpeg failed, a full disk
         return f"not written: {reason}"
     return str(path)
 
@@ -104,20 +105,25 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
     """
     folder = RunFolder.open(path)
     config = folder.config()
-    default = agents.default(config["exp_name"])
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["agent"].items()}
-    agent = dataclasses.replace(default, **fields).canonical()
-    run = config["run"]
-    names = ("physics", "action_cost", "action_repeat")
-    options = {name: run[name] for name in names}
-    own = make(config["env_id"], **options)
+    try:
+        default = agents.default(config["exp_name"])
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["agent"].items()}
+        agent = dataclasses.replace(default, **fields).canonical()
+        names = ("physics", "action_cost", "action_repeat")
+        options = {name: config["run"][name] for name in names}
+        own = make(config["env_id"], **options)
+    except (KeyError, TypeError) as error:
+        version = config.get("versions", {}).get("jaxrl", "unknown")
+        raise UsageError(
+            f"{path}/config.json is of another version of jaxrl ({version}): {error}"
+        ) from None
     env = make(task, **options) if task else own
     sizes = ("observation_size", "action_size")
     for name in sizes:
         if getattr(env.spec, name) != getattr(own.spec, name):
             raise UsageError(
-                f"the run in {path} is of {config['env_id']} with {name} {getattr(own.spec, name)}; "
-                f"{task} has {getattr(env.spec, name)}"
+                f"the run in {path} is of {config['env_id']} with {name} "
+                f"{getattr(own.spec, name)}; {task} has {getattr(env.spec, name)}"
             )
     checkpoints = Checkpoints(folder.checkpoints)
     try:

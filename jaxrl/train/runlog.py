@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -134,10 +135,8 @@ class MetricsWriter:
 
 
 def _start_wandb(folder: RunFolder, config: dict) -> Any:
-    try:
-        import wandb
-    except ModuleNotFoundError:
-        raise UsageError("--wandb needs the extra: pip install 'jaxrl[wandb]'") from None
+    import wandb
+
     return wandb.init(project="jaxrl", name=folder.path.name, dir=folder.path, config=config)
 
 
@@ -196,15 +195,20 @@ def describe(agent_name: str, agent: Any, env_id: str, config: Any) -> dict[str,
         "env_id": env_id,
         "exp_name": agent_name,
         "seed": config.seed,
-        "command": " ".join(["jaxrl", *sys.argv[1:]]) if sys.argv[0].endswith("jaxrl") else None,
-        "agent": {
-            f.name: _plain(getattr(agent, f.name)) for f in dataclasses.fields(agent)
-        },
+        "command": command_line(),
+        "agent": {f.name: _plain(getattr(agent, f.name)) for f in dataclasses.fields(agent)},
         "run": {name: _plain(value) for name, value in fields.items()},
         "git_commit": git_commit(),
         "versions": versions(),
         "device": device(),
     }
+
+
+def command_line() -> str:
+    """What started this process, as a shell takes it."""
+    program = Path(sys.argv[0])
+    ours = program.name == "jaxrl" or program.parent.name == "jaxrl"  # or python -m jaxrl
+    return shlex.join(["jaxrl", *sys.argv[1:]] if ours else ["python", *sys.argv])
 
 
 def _plain(value: Any) -> Any:

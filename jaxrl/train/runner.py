@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import signal
 import threading
 import time
@@ -60,6 +61,8 @@ class Progress:
     """Seconds spent training, over all resumes."""
     return_mean: float = float("nan")
     """Of the last evaluation."""
+    evaluated: int = -1
+    """Global step of the last evaluation."""
 
 
 def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunResult:
@@ -110,6 +113,7 @@ class Run:
         self.agent, self.loop, self.evaluator = agent, loop, evaluator
         self.config, self.folder = config, folder
         self.progress = Progress()
+        self.state: TrainState
         key = jax.random.key(config.seed)
         self._init_key, self._eval_key = jax.random.split(key)
         self._init = jax.jit(loop.init)
@@ -123,21 +127,21 @@ class Run:
     @contextlib.contextmanager
     def open(self, described: dict[str, Any]) -> Iterator[None]:
         """Opens checkpoints, logs and the progress bar; restores the state on a resume."""
-        self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep)
-        after = self._restore() if self.config.resume else -1
-        if not self.config.resume:
-            self.state = self._init(self.agent, self._init_key)
-        weak = weak_leaves((self.agent, self.state))
-        assert not weak, f"weakly typed leaves recompile silently: {weak}"
-        wandb_config = described if self.config.wandb else None
-        self.writer = MetricsWriter(self.folder, after, wandb_config)
-        self.bar = console.Bar(self.config.steps, self.step)
-        try:
-            with self.bar:
-                yield
-        finally:
-            self.writer.close()
-            self.checkpoints.close()
+        with contextlib.ExitStack() as stack:
+            self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep)
+            stack.callback(self.checkpoints.close)
+            after = -1
+            if self.config.resume and self.checkpoints.steps():
+                after = self._restore()
+            else:
+                self.state = self._init(self.agent, self._init_key)
+            weak = weak_leaves((self.agent, self.state))
+            assert not weak, f"weakly typed leaves recompile silently: {weak}"
+            wandb_config = described if self.config.wandb else None
+            self.writer = MetricsWriter(self.folder, after, wandb_config)
+            stack.callback(self.writer.close)
+            self.bar = stack.enter_context(console.Bar(self.config.steps, self.step))
+            yield
 
     @property
     def step(self) -> int:
@@ -154,14 +158,14 @@ class Run:
         self._saved_at = time.monotonic()
         with self._signals():
             try:
-                if self.step == 0:
-                    self._write(self._evaluate())
-                while self.step < self.config.steps and self._stop is None:
+                if self.progress.evaluated < 0:
+                    self._write(self._evaluate() | self._scalars())
+                while self.step < self.config.steps and not self._asked_to_stop():
                     self._advance()
                     self._checkpoint_if_due()
             except Exception as error:
                 self._fail(error)
-            self._save(None)
+            self._save()
             problem = self.checkpoints.wait()
             if problem:
                 console.say(problem)
@@ -199,7 +203,7 @@ class Run:
         self.state = self.state.replace(
             agent=self._on_progress(self.agent, self.state.agent, share)
         )
-        self._write(record)
+        self._write(record | self._scalars())
         self.bar.steps(self.step, speed if warm else None)
 
     def _next_stop(self) -> int:
@@ -209,7 +213,8 @@ class Run:
         stops = [self.step + chunk, self.config.steps]
         stops.append(_ceil(self.step + 1, self.config.eval_every))
         shares = self.agent.milestones()
-        stops += [_ceil(round(share * self.config.steps), block) for share in shares]
+        # The first step at which the share is reached; a product may exceed it by rounding.
+        stops += [math.ceil(share * self.config.steps * (1 - 1e-9)) for share in shares]
         if self.step < self._prefill:
             stops.append(self._prefill)
         return min(_ceil(stop, block) for stop in stops if stop > self.step)
@@ -229,7 +234,7 @@ class Run:
         returns = self.evaluator.returns(self.agent, self.state.agent, key)
         total = returns["episode_return"]
         mean, std = float(total.mean()), float(total.std())
-        self.progress.return_mean = mean
+        self.progress.return_mean, self.progress.evaluated = mean, self.step
         agent_state = self._on_evaluation(
             self.agent,
             self.state.agent,
@@ -260,9 +265,12 @@ class Run:
         for name, value in sums.items():
             if name.startswith("losses/") and updates:
                 record[name] = float(value) / updates
-        for name, value in self.agent.scalars(self.state.agent).items():
-            record[f"agent/{name}"] = float(value)
         return record
+
+    def _scalars(self) -> Metrics:
+        """What the agent tells about its state as the next chunk will find it."""
+        scalars = self.agent.scalars(self.state.agent)
+        return {f"agent/{name}": float(value) for name, value in scalars.items()}
 
     def _write(self, record: Metrics) -> None:
         self.progress.wall_time = time.monotonic() - self._began
@@ -271,11 +279,11 @@ class Run:
 
     def _checkpoint_if_due(self) -> None:
         if time.monotonic() - self._saved_at >= 60 * self.config.checkpoint_minutes:
-            evaluated = self._due(self.config.eval_every)
-            self._save(self.progress.return_mean if evaluated else None)
+            self._save()
 
-    def _save(self, score: float | None) -> None:
+    def _save(self) -> None:
         meta = dataclasses.asdict(self.progress)
+        score = self.progress.return_mean if self.progress.evaluated == self.step else None
         rest = self.state.replace(agent=())
         problem = self.checkpoints.save(self.step, self.state.agent, rest, meta, score)
         if problem:
@@ -288,28 +296,44 @@ class Run:
         step, arrays, meta = self.checkpoints.newest(("agent", "rest"), console.say)
         agent = from_arrays(template.agent, arrays["agent"])
         rest = from_arrays(template.replace(agent=()), arrays["rest"])
-        self.state: TrainState = rest.replace(agent=agent)
+        self.state = rest.replace(agent=agent)
         names = [field.name for field in dataclasses.fields(Progress)]
         self.progress = Progress(**{name: meta[name] for name in names})
+        self.checkpoints.discard_after(step)  # damaged ones; they come again
         console.say(f"resuming from step {step:,}")
         return step
 
     def _fail(self, error: Exception) -> None:
         self.checkpoints.wait()
         steps = self.checkpoints.steps()
-        last = f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"
+        last = (
+            f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"
+        )
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise RunFailed(
             f"the run failed after step {self.step:,}: {reason}; {last} in {self.folder.path}"
         ) from error
 
+    def _asked_to_stop(self) -> bool:
+        """Whether a signal came. On several hosts all of them stop at the same iteration."""
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            if multihost_utils.reached_preemption_sync_point(self.progress.iteration):
+                self._stop = "preemption"
+        return self._stop is not None
+
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask the loop to stop; a second one takes its usual course."""
+        """SIGINT and SIGTERM ask the loop to stop; a second one takes its usual course.
+
+        On several hosts SIGTERM is left to jax's preemption service, which knows of all hosts.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        single = jax.process_count() == 1
+        numbers = (signal.SIGINT, signal.SIGTERM) if single else (signal.SIGINT,)
         before = {number: signal.getsignal(number) for number in numbers}
 
         def ask(number: int, frame: object) -> None:

@@ -91,10 +91,11 @@ def wrapped(state):
 @pytest.mark.parametrize("name", ["walker-walk", "finger-spin", "cheetah-run"])
 def test_a_step_is_a_function_of_the_state(name):
     env = registry.make(name)
+    env.model.opt.iterations = 1  # a solver that stops early ends where its warm start put it
     step = jax.jit(jax.vmap(env.step))
     states = jax.jit(jax.vmap(env.reset))(keys(4))
     actions = random_actions(env, 60, 4)
-    for action in actions:  # walkers land, so that contacts have a warm start to inherit
+    for action in actions:  # walkers land, so that there are contacts to solve
         states = step(states, action)
     once = step(states, actions[0])
     elsewhere = jax.jit(jax.vmap(env.reset))(keys(4, seed=1))

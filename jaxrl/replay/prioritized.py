@@ -22,6 +22,10 @@ BLOCK = 256
 GROUPS = 16
 """A block is searched in two steps of 16: sixteen times fewer cumulative sums."""
 
+LEAST = 1e-30
+"""Of an eligible row's priority^exponent. Were it 0, a value function that has become exact could
+leave nothing to draw, and weights of 0 / 0."""
+
 
 @struct.dataclass
 class PrioritizedState:
@@ -105,9 +109,10 @@ class Prioritized:
     def update_priorities(
         self, state: PrioritizedState, index: Array, td_error: Array
     ) -> PrioritizedState:
-        """Gives the rows `index` [B] the priority |td_error| [B]; nothing is added to it."""
+        """Gives the rows `index` [B] the priority |td_error| [B]; nothing is added to it, but for a
+        floor that keeps a row without error eligible."""
         block, lane = index // BLOCK, index % BLOCK
-        value = jnp.abs(td_error).astype(jnp.float32) ** self.exponent
+        value = jnp.maximum(jnp.abs(td_error).astype(jnp.float32) ** self.exponent, LEAST)
         return _resum(state.replace(priority=state.priority.at[block, lane].set(value)), block)
 
 

@@ -1,8 +1,8 @@
 """jaxrl: reinforcement-learning research on accelerators.
 
-    import jaxrl
-    env = jaxrl.make("walker-walk")
-    policy = jaxrl.load_policy("runs/demo")
+import jaxrl
+env = jaxrl.make("walker-walk")
+policy = jaxrl.load_policy("runs/demo")
 """
 
 from __future__ import annotations

@@ -73,11 +73,11 @@ class GQN:
     critics: int = static(2)
     """Critics, C; 2 is double Q-learning with the mean of both targets (released code)."""
     torso: Literal["residual", "plain"] = static("residual")
-    """Residual: Linear, LN(x + MLP(x)), ELU (released code). Plain: Linear, LN, tanh, Linear, ELU."""
+    """Linear, LN(x + MLP(x)), ELU as released; or Linear, LN, tanh, Linear, ELU."""
     width: int = static(512)
     """Units per hidden layer (GQN section 5)."""
     epsilon_mode: Literal["diluted", "plain"] = static("diluted")
-    """Diluted: a dimension is random at rate (e/A) / (1 - e + e/A), as released. Plain: at rate e."""
+    """A dimension is random at rate (e/A) / (1 - e + e/A), as released; or at rate e."""
     target_period: int = static(100)
     """Updates between hard copies to the target network (GQN Table 1)."""
     batch_size: int = static(256)
@@ -154,9 +154,8 @@ class GQN:
 
     def decode(self, action: Array, spec: EnvSpec) -> Array:
         """Indices [..., A] to actions in the environment's units, [..., A] float32."""
-        low, high = jnp.asarray(spec.action_low), jnp.asarray(spec.action_high)
-        share = action.astype(jnp.float32) / (self.bins[-1] - 1)
-        return low + (high - low) * share
+        grid = np.linspace(spec.action_low, spec.action_high, self.bins[-1], dtype=np.float32)
+        return jnp.asarray(grid)[action, jnp.arange(spec.action_size)]
 
     def update(self, state: State, batch: Batch, key: Array) -> tuple[State, dict[str, Array]]:
         """One gradient step. The metrics' "td_error" [B] is for the replay's priorities."""

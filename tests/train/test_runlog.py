@@ -1,0 +1,167 @@
+"""The run folder: what is in it, who may write to it, and that it outlives a kill."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import jax
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.record_writer import masked_crc32c
+
+from jaxrl.cli import main
+from jaxrl.errors import UsageError
+from jaxrl.train.runlog import MetricsWriter, RunFolder
+from tests.train import runs
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "deep" / "run"
+    return runs.train(folder, "--seed", "3", "--video", "--action-cost", "0.5")
+
+
+def tensorboard(folder):
+    """{tag: {step: value}} of the events in a folder, checksums verified."""
+    scalars: dict[str, dict[int, float]] = {}
+    for path in sorted((folder / "tb").glob("events.out.tfevents.*")):
+        data = path.read_bytes()
+        at = 0
+        while at < len(data):
+            (length,) = struct.unpack_from("<Q", data, at)
+            body = data[at + 12 : at + 12 + length]
+            (checksum,) = struct.unpack_from("<I", data, at + 12 + length)
+            assert checksum == masked_crc32c(body)
+            at += length + 16
+            event = Event.FromString(body)
+            for value in event.summary.value:
+                scalars.setdefault(value.tag, {})[event.step] = value.simple_value
+    return scalars
+
+
+def test_config_holds_all_that_it_takes_to_run_it_again(run):
+    config = json.loads((run / "config.json").read_text())
+    assert (config["env_id"], config["exp_name"], config["seed"]) == ("probe-both", "gqn", 3)
+    assert config["agent"]["bins"] == [2, 3, 5, 9]
+    assert config["agent"]["width"] == 32
+    assert config["agent"]["learning_rate"] == pytest.approx(1e-4)
+    assert config["run"]["steps"] == 2000
+    assert config["run"]["action_cost"] == 0.5
+    assert config["run"]["chunk_steps"] == 100
+    assert config["run"]["out"] == str(run)
+    assert config["versions"]["jax"] == jax.__version__
+    assert {"python", "numpy", "mujoco", "flax", "optax"} <= config["versions"].keys()
+    assert config["device"]["platform"] == jax.devices()[0].platform
+    assert config["git_commit"]
+    assert config["command"]
+
+
+def test_the_command_is_recorded_as_typed(tmp_path):
+    arguments = runs.command(tmp_path / "a run", "--steps", "200", "--eval-every", "200")
+    assert runs.child(arguments).returncode == 0
+    config = json.loads((tmp_path / "a run" / "config.json").read_text())
+    assert config["command"].startswith("jaxrl train gqn probe-both --steps 2000 --num-envs 4 ")
+    assert f"--out '{tmp_path}/a run' --steps 200" in config["command"]
+
+
+def test_metrics_have_the_promised_names(run):
+    first, *middle, last = runs.records(run)
+    evaluation = {
+        "eval/return_mean",
+        "eval/return_std",
+        "eval/return_unpenalised",
+        "eval/episodes",
+    }
+    clock = {"global_step", "wall_time"}
+    charts = {f"charts/{name}" for name in ("transitions", "episodic_return", "SPS")}
+    assert clock | evaluation <= first.keys()
+    assert clock | evaluation | charts | {"losses/loss", "agent/active_bins"} <= last.keys()
+    assert last["eval/episodes"] == 2
+    assert any(evaluation.isdisjoint(row) for row in middle)
+    # The reward is signal * a, and the action costs a^2 / 2.
+    assert last["eval/return_unpenalised"] - last["eval/return_mean"] == pytest.approx(0.5)
+    times = [row["wall_time"] for row in runs.records(run)]
+    assert times == sorted(times)
+
+
+def test_tensorboard_tells_the_same(run):
+    events = tensorboard(run)
+    names = {name for row in runs.records(run) for name in row if "/" in name}
+    assert events.keys() == names
+    for name in names:
+        assert events[name] == pytest.approx(runs.column(run, name), rel=1e-6)
+
+
+def test_curve_video_and_checkpoint_are_there(run):
+    assert (run / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert b"ftyp" in (run / "policy.mp4").read_bytes()[:16]
+    assert runs.steps(run) == [2000]
+    left = {path.name for path in run.iterdir()}
+    assert left == {"config.json", "metrics.jsonl", "tb", "checkpoints", "curve.png", "policy.mp4"}
+
+
+def test_nothing_in_a_run_is_a_pickle(run, monkeypatch):
+    files = [path for path in run.rglob("*") if path.is_file()]
+    assert len(files) > 15
+    for path in files:
+        data = path.read_bytes()
+        assert not (data[:1] == b"\x80" and data[1:2] in b"\x02\x03\x04\x05"), path
+        assert path.suffix not in (".pkl", ".pickle", ".npy", ".npz"), path
+
+    def refuse(*arguments, **options):
+        raise AssertionError("unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(f"pickle.{name}", refuse)
+    assert main(["eval", str(run), "--episodes", "2"]) == 0
+
+
+def test_a_run_is_never_overwritten_by_accident(run, capsys):
+    before = (run / "metrics.jsonl").read_bytes()
+    assert main(runs.command(run)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        f"jaxrl: {run} exists: give another --out, --overwrite to delete it, or --resume to go on "
+        "with it\n"
+    )
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_overwriting_deletes_a_run_and_nothing_else(tmp_path):
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "chapter.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="holds no run.*--overwrite spares it"):
+        RunFolder.create(thesis, overwrite=True)
+    assert (thesis / "chapter.tex").exists()
+    old = tmp_path / "old"
+    (old / "checkpoints" / "100").mkdir(parents=True)
+    (old / "config.json").write_text("{}")
+    RunFolder.create(old, overwrite=True)
+    assert list(old.iterdir()) == []
+    assert RunFolder.create(old, overwrite=False).path == old  # an empty folder is free
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UsageError, match="exists"):
+        RunFolder.create(file, overwrite=False)
+
+
+def test_a_line_cut_short_is_left_out(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", overwrite=False)
+    writer = MetricsWriter(folder)
+    rows = [{"global_step": step, "wall_time": 0.0, "losses/loss": 1.5} for step in (0, 8, 16)]
+    for row in rows:
+        writer.write(row)
+    writer.close()
+    path = tmp_path / "run" / "metrics.jsonl"
+    whole = path.read_bytes()
+    for cut in (1, 2, 30, len(whole) // 3 - 1):
+        path.write_bytes(whole[:-cut])
+        assert folder.metrics() == (rows if cut == 1 else rows[:2])
+    # A resume from step 8 drops what came later and starts on a line of its own.
+    writer = MetricsWriter(folder, after=8)
+    writer.write(rows[2])
+    writer.close()
+    assert path.read_bytes() == whole

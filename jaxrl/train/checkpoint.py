@@ -114,6 +114,11 @@ class Checkpoints:
         problem = self.wait()
         self._saving = step
         items = {"agent": to_arrays(agent), "rest": to_arrays(rest)}
+        free = shutil.disk_usage(self._path).free
+        needed = sum(array.nbytes for arrays in items.values() for array in arrays.values())
+        if needed > free:
+            room = f"it takes up to {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
+            return _failure(step, OSError(f"the disk of {self._path} is full ({room})"))
         sums = {i: {k: _checksum(v) for k, v in arrays.items()} for i, arrays in items.items()}
         best = self._best
         if score is not None and not math.isnan(score) and (best is None or score >= best[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,11 @@ from jaxrl.train.checkpoint import Checkpoints
 
 ROOT = Path(__file__).parents[2]
 
-SMALL = (
+SMALL = shlex.split(
     "--steps 2000 --num-envs 4 --env-steps-per-update 4 --learning-starts 100 --capacity 1024 "
     "--chunk-steps 100 --eval-every 500 --eval-episodes 2 --no-video "
     "--width 32 --batch-size 16 --torso plain --target-period 20"
-).split()
+)
 """Options of a run of a second or two; later ones on a command line win."""
 
 EACH_CHUNK = ("--checkpoint-minutes", "1e-9", "--keep", "3")

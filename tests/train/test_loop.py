@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.train import runs
@@ -31,7 +33,7 @@ def test_steps_and_updates_are_exact(tmp_path, num_envs, block):
     lines = [row["global_step"] for row in runs.records(run)]
     assert prefill in lines
     longest = max(1, 300 // block) * block
-    assert all(0 < b - a <= longest for a, b in zip(lines, lines[1:], strict=False))
+    assert all(0 < b - a <= longest for a, b in itertools.pairwise(lines))
 
 
 @pytest.mark.parametrize(

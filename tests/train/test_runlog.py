@@ -133,7 +133,7 @@ def test_overwriting_deletes_a_run_and_nothing_else(tmp_path):
     thesis = tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "chapter.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="holds no run.*--overwrite spares it"):
+    with pytest.raises(UsageError, match=r"holds no run.*--overwrite spares it"):
         RunFolder.create(thesis, overwrite=True)
     assert (thesis / "chapter.tex").exists()
     old = tmp_path / "old"

@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-DEMO_OPTIONS ?= --steps 160_000 --out runs/demo --overwrite
+DEMO_OPTIONS ?= --steps 120_000 --learning-rate 3e-4 --out runs/demo --overwrite
 PYTEST_OPTIONS ?= -n 2
 
 BIN = $(VENV)/bin

@@ -12,7 +12,9 @@ benchmarks/results/kill.json.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -39,22 +41,48 @@ def command(task: str, out: Path) -> list[str]:
     return [sys.executable, "-m", "jaxrl", "train", TASKS[task], task, *options]
 
 
-def attempt(task: str, out: Path, kill_after: float | None, writing: bool) -> tuple[bool, bool]:
-    """Starts the run and kills it after `kill_after` seconds, or, if `writing`, as soon after that
-    as a checkpoint is being written. Returns (was killed, was writing)."""
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """When to kill: counted in progress, not in seconds, so that a slow machine changes nothing."""
+
+    lines: int
+    """Lines that metrics.jsonl must have gained; 0 is while the process starts."""
+    seconds: float
+    """Time to wait after that."""
+    writing: bool
+    """Wait then for a checkpoint to be half written."""
+
+
+def attempt(task: str, out: Path, moment: Moment | None) -> tuple[bool, bool]:
+    """Starts the run and kills it at `moment`, if it comes. Returns (was killed, was writing)."""
+    before = lines(out)
     process = subprocess.Popen(command(task, out), stdout=subprocess.DEVNULL, cwd=ROOT)
-    began = time.monotonic()
+    reached = None
     while process.poll() is None:
-        in_write = any((out / "checkpoints").glob("*.orbax-checkpoint-tmp"))
-        late = kill_after is not None and time.monotonic() - began > kill_after
-        if late and (in_write or not writing):
+        if moment is None:
+            process.wait()
+        elif reached is None:
+            reached = time.monotonic() if lines(out) - before >= moment.lines else None
+        elif time.monotonic() - reached > moment.seconds and (writes(out) or not moment.writing):
             process.kill()
             process.wait()
-            return True, any((out / "checkpoints").glob("*.orbax-checkpoint-tmp"))
-        time.sleep(0.001)
+            return True, writes(out)
+        time.sleep(0.0005)
     if process.returncode != 0:
         sys.exit(f"{' '.join(command(task, out))} ended with exit code {process.returncode}")
     return False, False
+
+
+def lines(out: Path) -> int:
+    """Lines of metrics so far."""
+    path = out / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def writes(out: Path) -> bool:
+    """Whether a checkpoint is half written."""
+    folder = out / "checkpoints"
+    return folder.exists() and any("checkpoint-tmp" in name for name in os.listdir(folder))
 
 
 def outcome(out: Path) -> tuple[dict[str, np.ndarray], list[dict]]:
@@ -88,20 +116,21 @@ def difference(a: tuple, b: tuple) -> str | None:
 
 def campaign(task: str, kills: int, writing: int, dice: random.Random, scratch: Path) -> dict:
     """`kills` kills on runs of `task`, of which at least `writing` inside a checkpoint write."""
-    attempt(task, scratch / f"{task}-warm", None, False)  # fills the compilation cache
     reference = scratch / f"{task}-reference"
-    began = time.monotonic()
-    attempt(task, reference, None, False)
-    duration = time.monotonic() - began
+    attempt(task, reference, None)
     expected = outcome(reference)
     done, inside, runs, differences = 0, 0, 0, []
     while done < kills:
         out = scratch / f"{task}-{runs}"
         killed = True
         while killed:
-            want = inside < writing and dice.random() < 0.5
-            moment = dice.uniform(0.2 * duration, 0.95 * duration) if done < kills else None
-            killed, wrote = attempt(task, out, moment, want)
+            moment = None
+            if done < kills:
+                early = dice.random() < 0.1
+                want = not early and inside < writing and dice.random() < 0.5
+                wait = dice.uniform(0, 6) if early else dice.uniform(0, 0.4)
+                moment = Moment(0 if early else dice.randint(1, 3), wait, want)
+            killed, wrote = attempt(task, out, moment)
             done, inside = done + killed, inside + wrote
         found = difference(expected, outcome(out))
         if found:

@@ -11,7 +11,6 @@ benchmarks/results/checkpoint_cost.json.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ import jaxrl
 from jaxrl.agents.gqn import GQN
 from jaxrl.train.checkpoint import Checkpoints
 from jaxrl.train.online import OnlineLoop
-from jaxrl.train.runlog import device, git_commit, versions
+from jaxrl.train.runlog import command_line, device, git_commit, versions
 
 ROOT = Path(__file__).parents[1]
 ROWS = 1_000_000
@@ -79,7 +78,7 @@ def main() -> None:
         checkpoints.close()
     lost = float(np.median(np.array(with_save) - np.array(plain)))
     result = {
-        "command": "python " + " ".join(sys.argv),
+        "command": command_line(),
         "commit": git_commit(),
         "versions": versions(),
         "device": device(),

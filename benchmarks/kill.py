@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxrl.train.checkpoint import Checkpoints
-from jaxrl.train.runlog import RunFolder, device, git_commit, versions
+from jaxrl.train.runlog import RunFolder, command_line, device, git_commit, versions
 
 ROOT = Path(__file__).parents[1]
 CLOCK = ("wall_time", "charts/SPS")
@@ -165,7 +165,7 @@ def main() -> int:
             if kills
         }
     result = {
-        "command": "python " + " ".join(sys.argv),
+        "command": command_line(),
         "commit": git_commit(),
         "versions": versions(),
         "device": device(),

@@ -63,6 +63,11 @@ class RunFolder:
         """Where Orbax writes."""
         return self.path / "checkpoints"
 
+    @property
+    def error(self) -> Path:
+        """Traceback of the exception that ended the run; not there if none did."""
+        return self.path / "error.txt"
+
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes config.json, whole or not at all."""
         temporary = self.path / "config.json.tmp"

@@ -13,6 +13,7 @@ import math
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,7 @@ class Run:
         with contextlib.ExitStack() as stack:
             self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep)
             stack.callback(self.checkpoints.close)
+            self.folder.error.unlink(missing_ok=True)
             after = -1
             if self.config.resume and self.checkpoints.steps():
                 after = self._restore()
@@ -310,8 +312,11 @@ class Run:
             f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"
         )
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        with contextlib.suppress(OSError):
+            self.folder.error.write_text("".join(traceback.format_exception(error)))
         raise RunFailed(
-            f"the run failed after step {self.step:,}: {reason}; {last} in {self.folder.path}"
+            f"the run failed after step {self.step:,}: {reason}; {last} in {self.folder.path}, "
+            f"the traceback in {self.folder.error.name}"
         ) from error
 
     def _asked_to_stop(self) -> bool:

@@ -67,9 +67,7 @@ def test_every_leaf_comes_back(folder):
             assert (a.dtype, a.shape) == (b.dtype, b.shape)
             assert bool((a == b).all())
         assert not weak_leaves({k: v for k, v in found.items() if k != "key"})
-    with pytest.raises(
-        UsageError, match=r"params should be float32.3, 6. and is float32.3, 5."
-    ):
+    with pytest.raises(UsageError, match=r"params should be float32.3, 6. and is float32.3, 5."):
         from_arrays({"params": jnp.zeros((3, 6))}, arrays["agent"])
     with pytest.raises(UsageError, match=r"other should be .* and is nothing"):
         from_arrays({"other": jnp.zeros(3)}, arrays["agent"])

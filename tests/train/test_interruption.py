@@ -92,6 +92,8 @@ def test_an_exception_in_a_callback_leaves_the_run_whole(tmp_path, monkeypatch, 
     last = runs.steps(path)[-1]
     assert line.startswith("jaxrl: the run failed after step ")
     assert "the simulator broke" in line
-    assert line.endswith(f"; the last checkpoint is at step {last:,} in {path}")
+    said = f"; the last checkpoint is at step {last:,} in {path}, the traceback in error.txt"
+    assert line.endswith(said)
+    assert "in break_down" in (path / "error.txt").read_text()
     assert runs.records(path)[-1]["global_step"] >= last > 100
     assert main(["eval", str(path), "--episodes", "1"]) == 0

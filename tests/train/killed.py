@@ -1,6 +1,8 @@
 """A run that gets a signal at a chosen moment, to the call.
 
     python -m tests.train.killed SIGKILL physics 700 train gqn cartpole-swingup --steps ...
+
+kills it just before the 700th call of the engine.
 """
 
 from __future__ import annotations

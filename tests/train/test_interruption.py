@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import zlib
 
@@ -12,10 +13,10 @@ from jaxrl.cli import INTERRUPTED, main
 from jaxrl.envs.physics.native import Native
 from tests.train import runs
 
-PHYSICS = (
+PHYSICS = shlex.split(
     "--steps 600 --num-envs 2 --learning-starts 100 --chunk-steps 40 --eval-every 300 "
     "--eval-episodes 1 --action-repeat 4 --critics 1"
-).split()
+)
 """A run of 600 rows on the C engine; each of the three evaluations calls it 1,000 times."""
 
 CALLS = 4 * (300 + 3 * 250)

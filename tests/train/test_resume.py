@@ -83,12 +83,13 @@ def test_a_damaged_config_is_one_line(run, capfd):
 
 
 def test_what_is_not_computed_may_change(run, finished):
-    options = "--keep 1 --checkpoint-minutes 60".split()
     moved = run.rename(run.parent / "moved")
-    runs.train(moved, *options, "--resume")
+    runs.train(moved, "--keep", "1", "--checkpoint-minutes", "60", "--resume")
     runs.assert_same_run(moved, finished)
 
 
+# Orbax leaves futures to an event loop that an error has closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("number", [1, 2])
 def test_damaged_checkpoints_are_named_and_passed_over(run, finished, capfd, number):
     """The newest one or two: the run goes on from the one before, and ends the same."""
@@ -97,7 +98,7 @@ def test_damaged_checkpoints_are_named_and_passed_over(run, finished, capfd, num
         agent = run / "checkpoints" / str(step) / "agent"  # evaluation reads nothing else
         files = [path for path in agent.rglob("*") if path.is_file()]
         largest = max(files, key=lambda path: path.stat().st_size)
-        largest.write_bytes(largest.read_bytes()[:-100])
+        largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
     assert main(["eval", str(run)]) == 0
     told = capfd.readouterr().out
     assert f"checkpoint at step {newest[number]:,}" in told

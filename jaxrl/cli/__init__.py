@@ -6,6 +6,7 @@ stopped 75 (EX_TEMPFAIL: run me again).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -28,19 +29,24 @@ INTERRUPTED = 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the `jaxrl` command; returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if arguments[:1] in (["-h"], ["--help"]):
         print(HELP, end="")
-        return 0 if arguments else 2
+        return 0
     from jaxrl.cli import commands
 
     try:
+        known = ", ".join(commands.COMMANDS)
+        if not arguments:
+            raise UsageError(f"COMMAND is missing; there are: {known} (jaxrl --help says more)")
         if arguments[0] not in commands.COMMANDS:
-            known = ", ".join(commands.COMMANDS)
             raise UsageError(f"unknown command {arguments[0]!r}; there are: {known}")
         return commands.COMMANDS[arguments[0]](arguments[1:])
     except UsageError as error:
         print(f"jaxrl: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # jaxrl ... | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:  # a second Ctrl-C, or one outside of training
         print("jaxrl: interrupted", file=sys.stderr)
         return 130

@@ -91,6 +91,11 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
             f"--capacity {config.capacity:_} is below the batch of {agent.batch_size}; "
             f"give --capacity {agent.batch_size} or more, or a smaller --batch-size"
         )
+    if config.capacity >= 2**31:
+        raise UsageError(
+            f"--capacity {config.capacity:_} is more than the {2**31 - 1:_} rows that an index of "
+            "32 bits can tell apart"
+        )
     least = config.num_envs * (agent.n_step + 2)
     if config.capacity < least or config.learning_starts < least:
         raise UsageError(

@@ -1,0 +1,183 @@
+"""Bad input: exit code 2, one line on standard error that helps, nothing else, nothing on disk."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from jaxrl import agents
+from jaxrl.cli import commands, main
+from jaxrl.train import config
+from tests.train import runs
+
+AGENTS, COMMANDS = ", ".join(agents.defaults()), ", ".join(commands.COMMANDS)
+HELP = "(jaxrl train gqn --help says more)"
+TRAIN = "train gqn probe-both"
+NEAR = "did you mean 'walker-walk', 'walker-stand', 'walker-run'?"
+
+TABLE = {
+    # Names.
+    "": f"COMMAND is missing; there are: {COMMANDS} (jaxrl --help says more)",
+    "trian gqn walker-walk": f"unknown command 'trian'; there are: {COMMANDS}",
+    "train qgn walker-walk": f"unknown agent 'qgn'; did you mean 'gqn'? There are: {AGENTS}",
+    "train gqn walker-wlak": f"unknown task 'walker-wlak'; {NEAR}",
+    "train": f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {AGENTS}",
+    "train --steps 5": f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {AGENTS}",
+    "train gqn": f"TASK is missing: Name of the task; `jaxrl envs` lists them {HELP}",
+    f"{TRAIN} --physics fast": "unknown physics engine 'fast'; there are: auto, native",
+    # Options and their types.
+    f"{TRAIN} --lrr 3": f"unrecognized options: --lrr, 3 {HELP}",
+    f"{TRAIN} --num-env 3": (
+        f"unrecognized options: --num-env, 3; did you mean --num-envs? {HELP}"
+    ),
+    f"{TRAIN} extra": f"unrecognized options: extra {HELP}",
+    f"{TRAIN} --steps": f"missing value for argument '--steps'. Expected 1 values {HELP}",
+    f"{TRAIN} --steps 1e5": f"--steps takes a whole number, got '1e5' {HELP}",
+    f"{TRAIN} --steps=many": f"--steps takes a whole number, got 'many' {HELP}",
+    f"{TRAIN} --learning-rate fast": f"--learning-rate takes a number, got 'fast' {HELP}",
+    f"{TRAIN} --bins 2 x": f"--bins takes [INT [INT ...]], got '2' 'x' {HELP}",
+    f"{TRAIN} --growth quick": (
+        "invalid choice 'quick' for argument '--growth'. Expected one of ('linear', 'adaptive') "
+        f"{HELP}"
+    ),
+    # Numbers that cannot be.
+    f"{TRAIN} --bins 2 4 9": (
+        "the grid of 4 bins is no part of the grid of 9: 9 - 1 must be a multiple of 4 - 1, as in "
+        f"2 3 5 9 or 9 17 33 65; got (2, 4, 9) {HELP}"
+    ),
+    f"{TRAIN} --bins 9 5": f"bins must grow from level to level, got (9, 5) {HELP}",
+    f"{TRAIN} --bins 1": f"bins must be at least 2 on every level, got (1,) {HELP}",
+    f"{TRAIN} --bins": f"bins must be at least 2 on every level, got () {HELP}",
+    f"{TRAIN} --steps 0": f"--steps must be at least 1, got 0 {HELP}",
+    f"{TRAIN} --steps -8": f"--steps must be at least 1, got -8 {HELP}",
+    f"{TRAIN} --num-envs 0": f"--num-envs must be at least 1, got 0 {HELP}",
+    f"{TRAIN} --keep 0": f"--keep must be at least 1, got 0 {HELP}",
+    f"{TRAIN} --width 0": f"width must be at least 1, got 0 {HELP}",
+    f"{TRAIN} --seed -1": f"--seed must be in [0, 2^32), got -1 {HELP}",
+    f"{TRAIN} --checkpoint-minutes 0": f"--checkpoint-minutes must be positive, got 0.0 {HELP}",
+    f"{TRAIN} --action-cost -1": "action cost must be at least 0, got -1.0",
+    f"{TRAIN} --action-repeat 0": "action repeat must be at least 1, got 0",
+    # Combinations that cannot be.
+    f"{TRAIN} --overwrite --resume": (
+        f"--overwrite deletes the run that --resume would go on with; give one {HELP}"
+    ),
+    f"{TRAIN} --steps 2003": (
+        "--steps 2_003 is no multiple of 8 (num_envs 8, one update per 8 steps); the nearest are "
+        "2_000 or 2_008"
+    ),
+    f"{TRAIN} --steps 1_100_001 --num-envs 6": (
+        "--steps 1_100_001 is no multiple of 24 (num_envs 6, one update per 8 steps); the nearest "
+        "are 1_099_992 or 1_100_016"
+    ),
+    f"{TRAIN} --capacity 100": (
+        "--capacity 100 is below the batch of 256; give --capacity 256 or more, or a smaller "
+        "--batch-size"
+    ),
+    f"{TRAIN} --capacity 3_000_000_000": (
+        "--capacity 3_000_000_000 is more than the 2_147_483_647 rows that an index of 32 bits can "
+        "tell apart"
+    ),
+    f"{TRAIN} --num-envs 64 --learning-starts 64": (
+        "--capacity and --learning-starts must be at least 320 for 64 instances and 3-step "
+        "returns, got 1_000_000 and 64"
+    ),
+    f"{TRAIN} --steps 2000 --learning-starts 2000": (
+        "--steps 2_000 leaves nothing to learn: learning starts at 2_000; give more steps or a "
+        "smaller --learning-starts"
+    ),
+    "train decqn probe-both --bins 2 3": (
+        "decqn keeps one resolution, got --bins 2 3; gqn grows through several"
+    ),
+    # The other commands.
+    "eval": "RUN is missing: Run folder (jaxrl eval --help says more)",
+    "eval nowhere": "nowhere holds no run: there is no config.json in it",
+    "render nowhere": "nowhere holds no run: there is no config.json in it",
+    "export nowhere": "nowhere holds no run: there is no config.json in it",
+    "eval nowhere --episodes 0": "--episodes must be at least 1, got 0",
+    "eval nowhere --episodes two": (
+        "--episodes takes a whole number, got 'two' (jaxrl eval --help says more)"
+    ),
+    "envs all": "unrecognized options: all (jaxrl envs --help says more)",
+    "doctor --fix": "unrecognized options: --fix (jaxrl doctor --help says more)",
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs land in ./runs unless --out says otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(capfd, arguments):
+    assert main(arguments) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("jaxrl: ")
+    assert said.err.endswith("\n")
+    assert said.err.count("\n") == 1
+    return said.err.removeprefix("jaxrl: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize("words", TABLE)
+def test_one_line_says_what_is_wrong(capfd, tmp_path, words):
+    assert refused(capfd, words.split()) == TABLE[words]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["walker-wlak", "cheeta-run", "cartpole_swingup", "x"])
+def test_a_misspelt_task_gets_three_names(capfd, given):
+    line = refused(capfd, ["train", "gqn", given])
+    assert line.startswith(f"unknown task {given!r}; did you mean '")
+    assert line.count("', '") == 2
+
+
+def test_a_replay_that_does_not_fit_is_refused_with_one_that_does(capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "available_bytes", lambda: 2**30)
+    too_many = "train gqn walker-walk --capacity 20_000_000 --steps 2000".split()
+    line = refused(capfd, too_many)
+    assert line.startswith("--capacity 20_000_000 needs 2.")
+    assert " GiB and 1.0 GiB are free; --capacity " in line
+    assert list(tmp_path.iterdir()) == []
+    fits = int(line.split("--capacity ")[2].split()[0].replace("_", ""))
+    assert 5_000_000 < fits < 10_000_000
+    needed = []
+    monkeypatch.setattr(config, "check_memory", lambda options, size: needed.append(size))
+    monkeypatch.setattr("jaxrl.train.results.open_or_create", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([*too_many, "--capacity", str(fits)])
+    assert 0.85 * 2**30 < needed[0] < 2**30
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("bad") / "run"
+    return runs.train(path, "--steps", "200", "--eval-every", "200")
+
+
+def test_a_run_is_not_overwritten_or_mistaken(capfd, run, tmp_path):
+    capfd.readouterr()
+    line = refused(capfd, runs.command(run))
+    assert "exists: give another --out, --overwrite to delete it, or --resume" in line
+    other = refused(capfd, ["eval", str(run), "--task", "probe-discount"])
+    assert other == (
+        f"the run in {run} is of probe-both with observation_size 2; probe-discount has 3"
+    )
+    other = refused(capfd, ["eval", str(run), "--task", "probe-action"])
+    assert other == f"the run in {run} is of probe-both with action_size 1; probe-action has 2"
+    assert "unknown task 'probe-bth'" in refused(capfd, ["eval", str(run), "--task", "probe-bth"])
+    assert refused(capfd, ["eval", str(run), "--step", "7"]) == (
+        f"no checkpoint at step 7 in {run}/checkpoints; there are: 200"
+    )
+    line = refused(capfd, ["render", str(run), "--out", str(tmp_path / "no" / "film.mp4")])
+    assert line == f"there is no folder {tmp_path}/no to write film.mp4 to"
+    bare = shutil.copytree(run, tmp_path / "bare", ignore=shutil.ignore_patterns("checkpoints"))
+    assert refused(capfd, ["eval", str(bare)]) == f"no readable checkpoint in {bare}/checkpoints"
+    assert not (bare / "checkpoints").exists()
+
+
+def test_a_process_of_its_own_says_the_same():
+    ended = runs.child(["train", "gqn", "probe-both", "--steps", "1e5"])
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == f"jaxrl: --steps takes a whole number, got '1e5' {HELP}\n"

@@ -322,11 +322,13 @@ def levels(bins: tuple[int, ...]) -> np.ndarray:
     A level of k bins uses every (K-1)/(k-1)-th bin of the K, ends included.
 
     Raises:
-      UsageError: a level has under 2 bins, does not grow, or does not fit the finest grid.
+      UsageError: a level has under 2 bins or over 2^16, does not grow, or does not fit the finest grid.
     """
     full = bins[-1] if bins else 0
     if not bins or min(bins) < 2:
         raise UsageError(f"bins must be at least 2 on every level, got {bins}")
+    if full > 2**16:
+        raise UsageError(f"bins must be at most {2**16:_}, stored in 16 bits, got {bins}")
     if any(a >= b for a, b in itertools.pairwise(bins)):
         raise UsageError(f"bins must grow from level to level, got {bins}")
     for coarse, fine in itertools.pairwise(bins):

@@ -1,0 +1,92 @@
+"""The ring is donated and written in place: nothing in a compiled step copies it."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxrl
+from jaxrl.agents.gqn import GQN
+from jaxrl.replay.prioritized import Prioritized
+from jaxrl.replay.uniform import Uniform
+from jaxrl.train.online import OnlineLoop
+from tests.replay.episodes import Stream, first_row
+
+IN_PLACE = {
+    "parameter",
+    "get-tuple-element",
+    "bitcast",
+    "fusion",
+    "dynamic-update-slice",
+    "scatter",
+}
+"""What may have the shape of a ring. A fusion's own instructions are listed, too."""
+
+
+def operations(compiled, arrays) -> set[str]:
+    """The operations of a compiled program whose result has the shape of one of `arrays`."""
+    shapes = {",".join(map(str, x.shape)) for x in arrays}
+    result = re.compile(r" = \w+\[(" + "|".join(shapes) + r")\](?:\{[^ ]*\})? ([\w-]+)\(")
+    return {operation for _, operation in result.findall(compiled.as_text())}
+
+
+def ring_arrays(replay) -> list:
+    """Rows and their priorities; the sums over blocks are small, and every draw reads them all."""
+    return [*jax.tree.leaves(replay.rows), replay.priority]
+
+
+def pointers(tree) -> list[int]:
+    """Where the arrays lie in memory."""
+    return [x.unsafe_buffer_pointer() for x in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("kind", [Uniform, Prioritized])
+def test_add_writes_where_the_ring_lies(kind):
+    stream = Stream(rows=3, num_envs=7)
+    row = first_row(stream.all_rows())
+    replay = kind(0.99, time_slots=1000, num_envs=7)
+    state = jax.jit(replay.init)(row)
+    before, given = pointers(state), jax.tree.leaves(state)
+    state = jax.jit(replay.add, donate_argnums=0)(state, row, jnp.int32(0))
+    assert all(x.is_deleted() for x in given)
+    assert pointers(state) == before
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+def test_no_chunk_copies_the_ring(seeds):
+    agent = GQN(width=16, bins=(2, 3), batch_size=32).canonical()
+    loop = OnlineLoop(jaxrl.make("probe-both"), 8, env_steps_per_update=8, capacity=100_000)
+
+    def chunk(agent, state, t, blocks):
+        return loop.chunk(agent, state, t, blocks, learn=True)
+
+    init, key = loop.init, jax.random.key(0)
+    if seeds:
+        init, key = jax.vmap(init, in_axes=(None, 0)), jax.random.split(key, seeds)
+        chunk = jax.vmap(chunk, in_axes=(None, 0, None, None))
+    state = jax.eval_shape(init, agent, key)
+    lowered = jax.jit(chunk, donate_argnums=1).lower(agent, state, jnp.int32(0), jnp.int32(1))
+    compiled = lowered.compile()
+    found = operations(compiled, ring_arrays(state.replay))
+    assert {"dynamic-update-slice", "scatter"} <= found <= IN_PLACE
+    # The compiler's own account says the same without reading the program.
+    ring_bytes = sum(x.size * x.dtype.itemsize for x in ring_arrays(state.replay))
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes > ring_bytes
+    assert memory.temp_size_in_bytes < 4 * state.replay.priority.size
+
+
+def test_a_copy_would_be_seen():
+    """The ring behind a `cond` under a batched predicate: the copy that this file looks for."""
+    stream = Stream(rows=3, num_envs=7)
+    row = first_row(stream.all_rows())
+    replay = Prioritized(0.99, time_slots=1000, num_envs=7)
+    state = jax.vmap(lambda _: replay.init(row))(jnp.arange(3))
+
+    def add(state, flag):
+        return jax.lax.cond(flag, lambda s: replay.add(s, row, 0), lambda s: s, state)
+
+    flags = jnp.array([True, False, True])
+    compiled = jax.jit(jax.vmap(add), donate_argnums=0).lower(state, flags).compile()
+    assert not operations(compiled, ring_arrays(state)) <= IN_PLACE

@@ -322,7 +322,7 @@ def levels(bins: tuple[int, ...]) -> np.ndarray:
     A level of k bins uses every (K-1)/(k-1)-th bin of the K, ends included.
 
     Raises:
-      UsageError: a level has under 2 bins or over 2^16, does not grow, or does not fit the finest grid.
+      UsageError: a level has under 2 or over 2^16 bins, does not grow, or does not fit the finest.
     """
     full = bins[-1] if bins else 0
     if not bins or min(bins) < 2:

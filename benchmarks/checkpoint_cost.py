@@ -90,9 +90,9 @@ def main() -> None:
         "seconds_lost_per_checkpoint": lost,
         "slowdown_at_one_every_five_minutes": lost / (60 * MINUTES),
     }
-    (ROOT / "benchmarks" / "results" / "checkpoint_cost.json").write_text(
-        json.dumps(result, indent=1) + "\n"
-    )
+    path = ROOT / "benchmarks" / "results" / "checkpoint_cost.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
     for name, value in result.items():
         print(f"{name:<40} {value}")
 

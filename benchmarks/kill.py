@@ -172,6 +172,7 @@ def main() -> int:
         "campaigns": campaigns,
     }
     path = ROOT / "benchmarks" / "results" / "kill.json"
+    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     bad = [d for c in campaigns.values() for d in c["differences"]]
     print(f"{sum(c['kills'] for c in campaigns.values())} kills, {len(bad)} differences")

@@ -134,7 +134,7 @@ def test_a_misspelt_task_gets_three_names(capfd, given):
 
 def test_a_replay_that_does_not_fit_is_refused_with_one_that_does(capfd, monkeypatch, tmp_path):
     monkeypatch.setattr(config, "available_bytes", lambda: 2**30)
-    too_many = "train gqn walker-walk --capacity 20_000_000 --steps 2000".split()
+    too_many = ["train", "gqn", "walker-walk", "--capacity", "20_000_000", "--steps", "2000"]
     line = refused(capfd, too_many)
     assert line.startswith("--capacity 20_000_000 needs 2.")
     assert " GiB and 1.0 GiB are free; --capacity " in line

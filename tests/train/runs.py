@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = shlex.split(
     "--steps 2000 --num-envs 4 --env-steps-per-update 4 --learning-starts 100 --capacity 1024 "
     "--chunk-steps 100 --eval-every 500 --eval-episodes 2 --no-video "
-    "--width 32 --batch-size 16 --torso plain --target-period 20"
+    "--width 32 --batch-size 16 --critics 1 --torso plain --target-period 20"
 )
 """Options of a run of a second or two; later ones on a command line win."""
 

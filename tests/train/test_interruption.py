@@ -15,7 +15,7 @@ from tests.train import runs
 
 PHYSICS = shlex.split(
     "--steps 600 --num-envs 2 --learning-starts 100 --chunk-steps 40 --eval-every 300 "
-    "--eval-episodes 1 --action-repeat 4 --critics 1"
+    "--eval-episodes 1 --action-repeat 4"
 )
 """A run of 600 rows on the C engine; each of the three evaluations calls it 1,000 times."""
 

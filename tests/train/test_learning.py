@@ -16,7 +16,7 @@ TERMINATED, LAST = 1, 3  # bits of the stored flags
 OPTIONS = (
     "--steps 4096 --num-envs 4 --capacity 8192 --learning-starts 128 --chunk-steps 4096 "
     "--eval-every 4096 --bins 2 3 --batch-size 64 --learning-rate 3e-3 --target-period 10 "
-    f"--epsilon 0.5 --discount {GAMMA}"
+    f"--critics 2 --epsilon 0.5 --discount {GAMMA}"
 ).split()
 """1,000 updates; the resolution grows from 2 to 3 bins at a third of them."""
 

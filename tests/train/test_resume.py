@@ -131,7 +131,7 @@ def test_a_checkpoint_of_another_task_is_refused(run, tmp_path, capfd):
     shutil.copytree(other / "checkpoints", run / "checkpoints")
     line = refused(capfd, ["eval", str(run)])
     assert "the checkpoint is of another task, agent or setting: params/params/" in line
-    assert "should be float32[2, 2, 32] and is float32[2, 3, 32]" in line
+    assert "should be float32[1, 2, 32] and is float32[1, 3, 32]" in line
 
 
 def test_resuming_nothing_is_a_start(finished, tmp_path):

@@ -204,7 +204,8 @@ def test_a_full_disk_is_told_and_survived(tmp_path):
         assert line is not None
         assert line.startswith(f"checkpoint at step {step} failed, the run goes on: ")
         assert "\n" not in line
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1"]
+    # What was half written may linger while Orbax's threads let go of it, but is no checkpoint.
+    assert checkpoints.steps() == [1]
     assert save(checkpoints, 4) is None
     assert checkpoints.steps() == [1, 4]
     checkpoints.close()

@@ -11,6 +11,7 @@ import pytest
 from jaxrl import agents
 from jaxrl.cli import INTERRUPTED, main
 from jaxrl.envs.physics.native import Native
+from jaxrl.train import runner
 from tests.train import runs
 
 PHYSICS = shlex.split(
@@ -73,6 +74,16 @@ def test_every_agent_survives_a_kill_at_a_random_moment(tmp_path, agent):
     assert ended.returncode == -signal.SIGKILL, f"{count} of {CALLS}: {ended.stdout}{ended.stderr}"
     assert main([*arguments, "--resume"]) == 0
     runs.assert_same_run(path, whole)
+
+
+def test_a_run_that_cannot_begin_closes_its_checkpoints(tmp_path, monkeypatch):
+    """Or Orbax's threads complain when the interpreter shuts down."""
+    closed = []
+    monkeypatch.setattr(runner, "weak_leaves", lambda tree: ["env.task"])
+    monkeypatch.setattr(runner.Checkpoints, "close", lambda self: closed.append(self))
+    with pytest.raises(AssertionError, match=r"recompile silently: \['env.task'\]"):
+        main(runs.command(tmp_path / "run"))
+    assert len(closed) == 1
 
 
 def test_an_exception_in_a_callback_leaves_the_run_whole(tmp_path, monkeypatch, capfd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable
 from typing import Protocol
 
 import jax
@@ -20,7 +21,7 @@ from jaxrl.envs.core import (
     select,
     take_start,
 )
-from jaxrl.envs.physics.native import Native
+from jaxrl.envs.physics.native import Native, refuse_on_several_devices
 from jaxrl.envs.task import Physics, Sim, Task, forward_passive, sensor_slices
 
 Array = jax.Array
@@ -45,9 +46,15 @@ class MujocoEnv:
       task: what to simulate, observe and reward.
       start_slots: starts drawn ahead for each instance, K: as many as episodes can end between
         two calls of `refill`. A start that must be used twice is counted in the metrics.
+      engine: makes the physics engine from (model, physics steps per control step).
     """
 
-    def __init__(self, task: Task, start_slots: int = 1):
+    def __init__(
+        self,
+        task: Task,
+        start_slots: int = 1,
+        engine: Callable[[mujoco.MjModel, int], Engine] = Native,
+    ):
         self.task = task
         self.start_slots = start_slots
         with warnings.catch_warnings():  # dm_control's cheetah sets its total mass that way
@@ -60,7 +67,7 @@ class MujocoEnv:
                 f"{task.name}: control_dt {task.control_dt} s is not a multiple of the model's "
                 f"time step {self.model.opt.timestep} s"
             )
-        self.engine: Engine = Native(self.model, substeps)
+        self.engine = engine(self.model, substeps)
         self._sensors = sensor_slices(self.model)
         self._draw_lock = threading.Lock()
         self._draw_data = mujoco.MjData(self.model)
@@ -161,6 +168,7 @@ class MujocoEnv:
 
     def _draw_many(self, key: Array, numbers: Array):
         """(physics, task) of the starts `numbers` [M] of the instance `key`; -1 draws nothing."""
+        refuse_on_several_devices()
         shape = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct((*numbers.shape, *s.shape), s.dtype), self._start_shape
         )

@@ -22,6 +22,7 @@ import numpy as np
 from mujoco import rollout
 
 from jaxrl.envs.task import Physics
+from jaxrl.errors import UsageError
 
 Array = jax.Array
 
@@ -45,6 +46,16 @@ def quiet_warnings() -> None:
     """
     if mujoco.get_mju_user_warning() is None:
         mujoco.set_mju_user_warning(logging.getLogger(__name__).debug)
+
+
+def refuse_on_several_devices() -> None:
+    """Raises UsageError where a host callback inside `shard_map` would deadlock: on jax 0.10."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if not mesh.empty and mesh.size > 1 and jax.__version_info__ < (0, 11):
+        raise UsageError(
+            f"native physics on {mesh.size} devices needs jax 0.11 or newer, and this is jax "
+            f"{jax.__version__}; upgrade jax (Python 3.12), or use one device or physics 'mjx'"
+        )
 
 
 class Native:
@@ -83,6 +94,7 @@ class Native:
 
         A diverged row comes back with non-finite or huge entries, never as an exception.
         """
+        refuse_on_several_devices()
         m = self.model
         inputs = jnp.concatenate(
             [physics.time[None], physics.qpos, physics.qvel, physics.act, ctrl]

@@ -1,0 +1,33 @@
+"""Multilayer perceptrons of actors and critics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+
+orthogonal = nn.initializers.orthogonal(np.sqrt(2))
+
+
+class MLP(nn.Module):
+    """Dense -> (LayerNorm) -> activation for each hidden width, [..., I] to [..., widths[-1]]."""
+
+    widths: tuple[int, ...]
+    layer_norm: bool = False
+    activation: Callable[[Array], Array] = nn.relu
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.widths:
+            x = nn.Dense(width, dtype=self.dtype, kernel_init=orthogonal)(x)
+            if self.layer_norm:
+                x = nn.LayerNorm(dtype=self.dtype)(x)
+            x = self.activation(x)
+        return x

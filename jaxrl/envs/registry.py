@@ -9,7 +9,19 @@ import importlib
 from jaxrl.envs.core import Env
 from jaxrl.errors import UsageError
 
-SUITE = ("cartpole", "cheetah", "finger", "reacher", "walker")
+SUITE = (
+    "acrobot",
+    "ball_in_cup",
+    "cartpole",
+    "cheetah",
+    "finger",
+    "fish",
+    "pendulum",
+    "point_mass",
+    "reacher",
+    "swimmer",
+    "walker",
+)
 
 
 @functools.cache

@@ -7,6 +7,18 @@ the pose and the velocity so that the reward is near its top, or one step away f
 import numpy as np
 
 
+def acrobot(model, data, random):
+    """Both links nearly upright."""
+    data.qpos[:] = 0.1 * random.randn(2)
+    data.qvel[:] = 0.1 * random.randn(2)
+
+
+def ball_in_cup(model, data, random):
+    """Ball around the target in the cup."""
+    data.qpos[:2] = 0.05 * random.randn(2)
+    data.qpos[2:] = data.qpos[:2] + [0, 0.35] + random.uniform(-0.03, 0.03, 2)
+
+
 def cartpole(model, data, random):
     """Upright and centred."""
     data.qpos[:] = 0.1 * random.randn(), 0.05 * random.randn()
@@ -27,6 +39,25 @@ def finger(model, data, random):
     data.qpos[2] = -np.arctan2(x, z) + 0.2 * random.randn()
 
 
+def fish(model, data, random):
+    """Upright; mouth (7.5 cm ahead of the root) around the target."""
+    quat = [1, 0, 0, 0] + 0.05 * random.randn(4)
+    data.qpos[3:7] = quat / np.linalg.norm(quat)
+    if model.nmocap:
+        data.qpos[:3] = data.mocap_pos[0] - [0, 0.075, 0] + 0.02 * random.randn(3)
+
+
+def pendulum(model, data, random):
+    """Upright."""
+    data.qpos[0] = 0.1 * random.randn()
+    data.qvel[0] = 0.1 * random.randn()
+
+
+def point_mass(model, data, random):
+    """Around the target."""
+    data.qpos[:] = 0.01 * random.randn(2)
+
+
 def reacher(model, data, random):
     """Finger around the target, by inverse kinematics of two equal links."""
     x, y, _ = data.mocap_pos[0]
@@ -36,6 +67,13 @@ def reacher(model, data, random):
     data.qpos += 0.05 * random.randn(2)
 
 
+def swimmer(model, data, random):
+    """Nose (1 cm ahead of the root) around the target."""
+    turn, reach = data.qpos[2], random.uniform(0, 0.12)
+    along = np.array([np.sin(turn), -np.cos(turn)])
+    data.qpos[:2] = data.mocap_pos[0, :2] - reach * along
+
+
 def walker(model, data, random):
     """Standing, with forward speed."""
     data.qpos[:] = 0.02 * random.randn(model.nq)
@@ -43,10 +81,16 @@ def walker(model, data, random):
 
 
 POSES = {
+    "acrobot": acrobot,
+    "ball_in_cup": ball_in_cup,
     "cartpole": cartpole,
     "cheetah": cheetah,
     "finger": finger,
+    "fish": fish,
+    "pendulum": pendulum,
+    "point_mass": point_mass,
     "reacher": reacher,
+    "swimmer": swimmer,
     "walker": walker,
 }
 """By domain: (model, data, random) -> None."""
@@ -56,6 +100,11 @@ def thresholds(name: str, physics) -> list[tuple[float, float]]:
     """(quantity, threshold) for each threshold of a sparse reward, in dm_control's physics. Where
     they are within rounding of each other, the reward may fall on either side."""
     domain, task = name.split("-", 1)
+    if name == "acrobot-swingup-sparse":
+        return [(physics.to_target(), physics.named.model.site_size["target", 0])]
+    if domain == "ball_in_cup":
+        free = physics.named.model.site_size["target", 0] - physics.named.model.geom_size["ball", 0]
+        return [(abs(x), free) for x in physics.ball_to_target()]
     if domain == "cartpole" and task.endswith("sparse"):
         cart, cosine = physics.cart_position(), physics.pole_angle_cosine()[0]
         return [(abs(cart), 0.25), (cosine, 0.995)]
@@ -64,6 +113,8 @@ def thresholds(name: str, physics) -> list[tuple[float, float]]:
         return [(physics.dist_to_target() + size, size)]
     if name == "finger-spin":
         return [(physics.hinge_velocity(), -15.0)]
+    if domain == "pendulum":
+        return [(physics.pole_vertical(), np.cos(np.deg2rad(8)))]
     if domain == "reacher":
         radii = physics.named.model.geom_size[["target", "finger"], 0].sum()
         return [(physics.finger_to_target_dist(), radii)]

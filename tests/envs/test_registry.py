@@ -16,6 +16,9 @@ TASKS = sorted(registry.tasks())
 
 def test_names_are_the_tasks():
     required = {
+        "acrobot-swingup",
+        "acrobot-swingup-sparse",
+        "ball_in_cup-catch",
         "cartpole-balance",
         "cartpole-balance-sparse",
         "cartpole-swingup",
@@ -24,8 +27,14 @@ def test_names_are_the_tasks():
         "finger-spin",
         "finger-turn-easy",
         "finger-turn-hard",
+        "fish-swim",
+        "fish-upright",
+        "pendulum-swingup",
+        "point_mass-easy",
         "reacher-easy",
         "reacher-hard",
+        "swimmer-swimmer6",
+        "swimmer-swimmer15",
         "walker-run",
         "walker-stand",
         "walker-walk",

@@ -13,6 +13,7 @@ from tests.envs import dmc
 from tests.envs.episodes import assert_equal, keys, plain, random_actions, short
 
 DRAWS = 2000
+LEVEL = 0.001  # of a task's test; at 0.01, one of some thirty tasks fails by chance
 LENGTH = 3  # steps of a short episode
 
 
@@ -46,7 +47,7 @@ def test_distribution_is_dm_controls(name):
     ours, theirs = our_starts(name), dm_control_starts(name)
     assert ours.shape == theirs.shape == (DRAWS, ours.shape[1])
     p_values = np.array([ks_2samp(a, b).pvalue for a, b in zip(ours.T, theirs.T, strict=True)])
-    assert p_values.min() > 0.01 / len(p_values), np.round(p_values, 5)
+    assert p_values.min() > LEVEL / len(p_values), np.round(p_values, 5)
 
 
 def first_rows(env: MujocoEnv, episodes: int, per_refill: int, round_trip: bool = False):
@@ -91,7 +92,9 @@ def test_every_episode_and_instance_has_its_own(name):
     assert len(np.unique(qpos, axis=0)) == len(qpos) == 9
 
 
-@pytest.mark.parametrize("name", ["reacher-easy", "finger-turn-hard"])
+@pytest.mark.parametrize(
+    "name", ["reacher-easy", "finger-turn-hard", "swimmer-swimmer6", "fish-swim"]
+)
 def test_every_episode_and_instance_has_its_own_target(name):
     firsts = first_rows(short(name, LENGTH), 3, per_refill=1)
     targets = np.concatenate([first.physics.mocap_pos[:, 0] for first in firsts])
@@ -136,3 +139,27 @@ def test_finger_starts_do_not_collide(name):
     anywhere = [contacts(lambda: randomize_joints(env.model, data, random)) for _ in starts]
     assert np.count_nonzero(ours) == 0
     assert np.count_nonzero(anywhere) > 10  # so the test would see a start that collides
+
+
+def test_ball_in_cup_starts_do_not_collide():
+    env = MujocoEnv(registry.tasks()["ball_in_cup-catch"])
+    data, random = mujoco.MjData(env.model), np.random.RandomState(0)
+
+    def contacts(ball) -> int:
+        mujoco.mj_resetData(env.model, data)
+        data.qpos[2:] = ball
+        mujoco.mj_forward(env.model, data)
+        return data.ncon
+
+    balls = np.float64(jax.jit(jax.vmap(env.reset))(keys(300)).physics.qpos[:, 2:])
+    anywhere = random.uniform((-0.2, 0.2), (0.2, 0.5), balls.shape)
+    assert sum(map(contacts, balls)) == 0
+    assert sum(map(contacts, anywhere)) > 10
+
+
+def test_one_target_of_a_swimmer_in_five_is_near():
+    """Both its coordinates are within 0.3 m, or both anywhere within 2 m."""
+    targets = our_starts("swimmer-swimmer6")[:, -3:-1]
+    near = (np.abs(targets) < 0.3).all(axis=1).mean()
+    expected = 0.2 + 0.8 * (0.3 / 2) ** 2
+    assert near == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / DRAWS))

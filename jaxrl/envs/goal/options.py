@@ -1,0 +1,83 @@
+"""Goal tasks by name, and what can be asked of any of them: dense reward, one goal, frozen starts."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from jaxrl.envs.goal.common import GoalReward, show_goal
+from jaxrl.envs.mujoco_env import MujocoEnv
+from jaxrl.envs.task import Physics, Task
+from jaxrl.errors import UsageError
+
+DOMAINS = ("ant", "point", "reacher")
+
+MAPS = ("point-map",)
+"""Tasks that take a map of the user's: `point-map:FILE`."""
+
+
+@functools.cache
+def goal_tasks() -> dict[str, Task]:
+    """Every goal task by its `domain-task` name."""
+    modules = [importlib.import_module(f"jaxrl.envs.goal.{domain}") for domain in DOMAINS]
+    return {task.name: task for module in modules for task in module.TASKS}
+
+
+def goal_task_named(name: str) -> Task | None:
+    """The goal task `name`, which may be `point-map:FILE`; None if there is none.
+
+    Raises:
+      UsageError: the file is missing or not a maze.
+    """
+    kind, colon, path = name.partition(":")
+    if not colon or kind not in MAPS:
+        return goal_tasks().get(name)
+    return importlib.import_module(f"jaxrl.envs.goal.{kind.partition('-')[0]}").from_map(name, path)
+
+
+def with_dense_reward(task: Task) -> Task:
+    """The goal task with minus the distance to the goal as its reward."""
+    reward = dataclasses.replace(cast(GoalReward, _goal_only(task, "dense reward")), dense=True)
+    return dataclasses.replace(task, reward=reward)
+
+
+def with_goal(task: Task, goal: Sequence[float]) -> Task:
+    """The goal task with `goal` commanded in every episode.
+
+    Raises:
+      UsageError: a goal of the wrong size, or not finite.
+    """
+    reward = _goal_only(task, "goal")
+    commanded = np.asarray(goal, np.float64)
+    size = reward.goal.commanded.stop - reward.goal.commanded.start
+    if commanded.shape != (size,) or not np.isfinite(commanded).all():
+        raise UsageError(
+            f"{task.name} takes a goal of {size} finite numbers ({reward.goal.unit}), got {goal!r}"
+        )
+    start = functools.partial(_start_to, draw=task.start, goal=commanded)
+    return dataclasses.replace(task, start=start)
+
+
+def _start_to(model, data, random, draw, goal: np.ndarray) -> dict[str, np.ndarray]:
+    arrays = draw(model, data, random)
+    show_goal(data, goal)
+    return {**arrays, "goal": goal}
+
+
+def _goal_only(task: Task, option: str) -> GoalReward:
+    if not isinstance(task.reward, GoalReward):
+        raise UsageError(f"{option} is an option of goal tasks, and {task.name} is none")
+    return task.reward
+
+
+class FrozenStarts(MujocoEnv):
+    """Each instance keeps the start and the goal of its first episode for its whole life, as in
+    JaxGCRL, whose auto-reset returns to the first state."""
+
+    def _draw(self, key: np.ndarray, number: int) -> tuple[Physics, dict[str, np.ndarray]]:
+        return super()._draw(key, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+from collections.abc import Sequence
 
 from jaxrl.envs.core import Env
 from jaxrl.errors import UsageError
@@ -31,6 +32,13 @@ def tasks() -> dict:
     return {task.name: task for module in modules for task in module.TASKS}
 
 
+def goal_tasks() -> dict:
+    """Every goal task by its `domain-task` name."""
+    from jaxrl.envs.goal import options
+
+    return options.goal_tasks()
+
+
 @functools.cache
 def probes() -> dict:
     """Probe environments by name: closed-form values, for tests of agents."""
@@ -41,7 +49,7 @@ def probes() -> dict:
 
 def names() -> list[str]:
     """All names that `make` takes, probes last."""
-    return [*sorted(tasks()), *sorted(probes())]
+    return [*sorted(tasks()), *sorted(goal_tasks()), *sorted(probes())]
 
 
 def make(
@@ -52,6 +60,9 @@ def make(
     action_cost: float = 0.0,
     action_repeat: int = 1,
     stagger: bool = False,
+    frozen_starts: bool = False,
+    dense_reward: bool = False,
+    goal: Sequence[float] | None = None,
 ) -> Env:
     """The environment `name`, one instance, pure; batch it with `jax.vmap`.
 
@@ -62,22 +73,32 @@ def make(
       action_cost: c_a in r - c_a * sum(a^2) / A.
       action_repeat: control steps per action.
       stagger: let the first episodes end at different times.
+      frozen_starts: keep an instance's first start and goal for its whole life, as JaxGCRL does.
+      dense_reward: minus the distance to the goal; for goal tasks.
+      goal: command this goal in every episode; for goal tasks.
 
     Raises:
       UsageError: unknown name, engine or a bad option; the message gives the way out.
     """
     from jaxrl.envs import wrappers
+    from jaxrl.envs.goal import options as goal_options
+    from jaxrl.envs.mujoco_env import MujocoEnv
 
     if start_slots < 1:
         raise UsageError(f"start slots must be at least 1, got {start_slots}")
     if physics not in ("auto", "native"):
         raise UsageError(f"unknown physics engine {physics!r}; there are: auto, native")
+    if name in probes() and (frozen_starts or dense_reward or goal is not None):
+        raise UsageError(f"frozen starts and goals are for simulated tasks, and {name} is a probe")
     if name in probes():
         env: Env = probes()[name]()
-    elif name in tasks():
-        from jaxrl.envs.mujoco_env import MujocoEnv
-
-        env = MujocoEnv(tasks()[name], start_slots)
+    elif task := tasks().get(name) or goal_options.goal_task_named(name):
+        if dense_reward:
+            task = goal_options.with_dense_reward(task)
+        if goal is not None:
+            task = goal_options.with_goal(task, goal)
+        kind = goal_options.FrozenStarts if frozen_starts else MujocoEnv
+        env = kind(task, start_slots)
     else:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.0)
         raise UsageError(f"unknown task {name!r}; did you mean {', '.join(map(repr, near))}?")

@@ -1,7 +1,8 @@
 """Brax's ant that goes to goals on a circle of 10 m, as in JaxGCRL (Bortkiewicz et al., 2025).
 
-The body, its time step and its solver options are those of brax's ant on the `mjx` backend (Freeman
-et al., "Brax", 2021; brax 0.14). JaxGCRL simulates the same file with brax's older `spring` physics.
+The body, its time step and its solver options are those of brax's ant on the `mjx` backend
+(Freeman et al., "Brax", 2021; brax 0.14). JaxGCRL simulates the same file with brax's older
+`spring` physics.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import numpy as np
 from jaxrl.envs.goal.common import (
     add_camera,
     add_goal_mark,
-    add_noise,
     brax_spec,
     goal_task,
     set_brax_options,

@@ -1,4 +1,4 @@
-"""What goal tasks share: observation and reward from one goal slice, the goal's mark, brax's models.
+"""What goal tasks share: one goal slice for observation and reward, its mark, brax's models.
 
 A goal task observes [state | commanded goal]; the achieved goal is a slice of the state. The
 commanded goal is an array of the episode, `sim.task["goal"]`, drawn with every start.
@@ -32,7 +32,7 @@ DrawGoal = Callable[[mujoco.MjModel, mujoco.MjData, np.random.RandomState], np.n
 
 
 def easy_radius(goal: GoalSpec) -> float:
-    """Radius of the looser success that JaxGCRL reports beside the strict one, in the goal's unit."""
+    """Radius of the looser success that is reported beside the strict one, in the goal's unit."""
     return EASY * goal.radius
 
 

@@ -174,7 +174,8 @@ def parse(text: str, cell: float, what: str = "maze") -> Maze:
         strange = sorted(set(row) - set(CELLS))
         if strange:
             raise UsageError(
-                f"{what}: line {number} has {strange[0]!r}; cells are # wall, . free, R start, G goal"
+                f"{what}: line {number} has {strange[0]!r}; a cell is # (wall), . (free), "
+                "R (start) or G (goal)"
             )
         if len(row) != len(rows[0]):
             raise UsageError(

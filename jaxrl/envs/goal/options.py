@@ -1,4 +1,4 @@
-"""Goal tasks by name, and what can be asked of any of them: dense reward, one goal, frozen starts."""
+"""Goal tasks by name, and what any of them can be asked: dense reward, one goal, frozen starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import importlib
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 
@@ -42,7 +41,7 @@ def goal_task_named(name: str) -> Task | None:
 
 def with_dense_reward(task: Task) -> Task:
     """The goal task with minus the distance to the goal as its reward."""
-    reward = dataclasses.replace(cast(GoalReward, _goal_only(task, "dense reward")), dense=True)
+    reward = dataclasses.replace(_goal_only(task, "a dense reward"), dense=True)
     return dataclasses.replace(task, reward=reward)
 
 
@@ -52,7 +51,7 @@ def with_goal(task: Task, goal: Sequence[float]) -> Task:
     Raises:
       UsageError: a goal of the wrong size, or not finite.
     """
-    reward = _goal_only(task, "goal")
+    reward = _goal_only(task, "a goal")
     commanded = np.asarray(goal, np.float64)
     size = reward.goal.commanded.stop - reward.goal.commanded.start
     if commanded.shape != (size,) or not np.isfinite(commanded).all():

@@ -16,7 +16,16 @@ import jax.numpy as jnp
 import mujoco
 
 from jaxrl.envs.goal.common import add_goal_mark, goal_task
-from jaxrl.envs.goal.mazes import BIG_MAZE, SPIRAL, U_MAZE, Maze, add_maze_camera, add_walls, parse
+from jaxrl.envs.goal.mazes import (
+    BIG_MAZE,
+    SPIRAL,
+    U_MAZE,
+    Maze,
+    add_maze_camera,
+    add_walls,
+    parse,
+    read,
+)
 from jaxrl.envs.task import Sim, Task
 
 CELL = 1.0  # m
@@ -112,6 +121,15 @@ def point_maze(
 def anywhere(text: str) -> str:
     """The map with starts and goals anywhere free."""
     return text.replace("R", ".").replace("G", ".")
+
+
+def from_map(name: str, path: str) -> Task:
+    """The point mass in the maze that a text file draws (see `jaxrl.envs.goal.mazes`).
+
+    Raises:
+      UsageError: no such file, or not a maze.
+    """
+    return point_maze(name, read(path, CELL))
 
 
 TASKS = [

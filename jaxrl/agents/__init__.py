@@ -11,8 +11,9 @@ from jaxrl.errors import UsageError
 def defaults() -> dict[str, Any]:
     """Every agent's default hyperparameters by its name on the command line."""
     from jaxrl.agents.gqn import GQN
+    from jaxrl.agents.sac import SAC
 
-    return {"gqn": GQN(), "decqn": GQN(bins=(2,))}
+    return {"gqn": GQN(), "decqn": GQN(bins=(2,)), "sac": SAC()}
 
 
 def default(name: str) -> Any:

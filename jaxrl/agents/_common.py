@@ -1,4 +1,4 @@
-"""What agents share: casting hyperparameters, checking that nothing recompiles silently."""
+"""What agents share: hyperparameters as leaves, optimiser steps, observation statistics."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import optax
+from flax import struct
 
+Array = jax.Array
 T = TypeVar("T")
+
+DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+"""What an agent's `precision` names."""
+
+
+def static(default: Any) -> Any:
+    """A field that fixes the compiled program; the others are leaves that vmap can sweep."""
+    return struct.field(pytree_node=False, default=default)
 
 
 def canonical(agent: T) -> T:
@@ -30,3 +41,44 @@ def weak_leaves(tree: Any) -> list[str]:
         for path, leaf in flat
         if getattr(leaf, "weak_type", not isinstance(leaf, jax.Array))
     ]
+
+
+def descend(learning_rate: Any, grads: T, opt_state: Any, params: T) -> tuple[T, Any]:
+    """One Adam step: the new parameters and the optimiser's new state."""
+    updates, opt_state = optax.adam(learning_rate).update(grads, opt_state, params)
+    return optax.apply_updates(params, updates), opt_state
+
+
+@struct.dataclass
+class RunningStatistics:
+    """Mean and variance of all the vectors seen, one pass (Chan et al., 1979). O: their size."""
+
+    count: Array  # [] float32
+    mean: Array  # [O]
+    variance: Array  # [O]
+
+    @classmethod
+    def zeros(cls, size: int) -> RunningStatistics:
+        """Of nothing seen yet: `normalise` changes nothing."""
+        return cls(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
+
+    def add(self, x: Array, valid: Array) -> RunningStatistics:
+        """Adds the rows of x [B, O] where `valid` [B]."""
+        mask = valid[:, None].astype(x.dtype)
+        count = mask.sum()
+        mean = jnp.sum(mask * x, axis=0) / jnp.maximum(count, 1)
+        variance = jnp.sum(mask * (x - mean) ** 2, axis=0) / jnp.maximum(count, 1)
+        total = jnp.maximum(self.count + count, 1)
+        share = count / total
+        gap = mean - self.mean
+        old = jnp.where(self.count > 0, self.variance, 0.0)
+        new = (1 - share) * old + share * variance + share * (1 - share) * gap**2
+        return RunningStatistics(
+            count=jnp.minimum(self.count + count, 1e7),  # float32 still counts there
+            mean=self.mean + share * gap,
+            variance=jnp.where(self.count + count > 0, new, self.variance),
+        )
+
+    def normalise(self, x: Array) -> Array:
+        """(x - mean) / deviation, clipped to 10 deviations."""
+        return jnp.clip((x - self.mean) / jnp.sqrt(self.variance + 1e-6), -10.0, 10.0)

@@ -18,10 +18,13 @@ ROOT = Path(__file__).parents[2]
 
 SMALL = shlex.split(
     "--steps 2000 --num-envs 4 --env-steps-per-update 4 --learning-starts 100 --capacity 1024 "
-    "--chunk-steps 100 --eval-every 500 --eval-episodes 2 --no-video "
-    "--width 32 --batch-size 16 --critics 1 --torso plain --target-period 20"
+    "--chunk-steps 100 --eval-every 500 --eval-episodes 2 --no-video --batch-size 16"
 )
 """Options of a run of a second or two; later ones on a command line win."""
+
+Q_NETWORK = shlex.split("--width 32 --critics 1 --torso plain --target-period 20")
+SMALL_AGENT = {"gqn": Q_NETWORK, "decqn": Q_NETWORK, "sac": ["--widths", "16", "16"]}
+"""Options of a small agent by its name."""
 
 EACH_CHUNK = ("--checkpoint-minutes", "1e-9", "--keep", "3")
 """Options for a checkpoint after every chunk."""
@@ -32,7 +35,7 @@ CLOCK = {"wall_time", "charts/SPS"}
 
 def command(out: Path, *options: str, agent: str = "gqn", task: str = "probe-both") -> list[str]:
     """Arguments of `jaxrl` for a small run in the folder `out`."""
-    return ["train", agent, task, *SMALL, "--out", str(out), *options]
+    return ["train", agent, task, *SMALL, *SMALL_AGENT[agent], "--out", str(out), *options]
 
 
 def train(out: Path, *options: str, agent: str = "gqn", task: str = "probe-both") -> Path:

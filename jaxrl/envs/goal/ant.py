@@ -17,6 +17,7 @@ from jaxrl.envs.goal.common import (
     add_goal_mark,
     brax_spec,
     goal_task,
+    plain_floor,
     set_brax_options,
 )
 from jaxrl.envs.task import Sim
@@ -37,6 +38,7 @@ def body() -> mujoco.MjSpec:
     """Brax's ant with the options of its `mjx` backend."""
     spec = brax_spec("ant.xml")
     set_brax_options(spec)
+    plain_floor(spec)
     return spec
 
 
@@ -44,7 +46,7 @@ def model() -> mujoco.MjSpec:
     """The ant, the goal's mark, and a camera that sees the circle of goals."""
     spec = body()
     add_goal_mark(spec, MARK)
-    add_camera(spec, [0.0, -22.0, 19.0], [1.0, 0.0, 0.0, 0.0, 0.65, 0.76], 45.0)
+    add_camera(spec, (0.0, -20.0, 21.0), (0.0, -1.0, 0.0))
     return spec
 
 

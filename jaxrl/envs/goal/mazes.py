@@ -74,7 +74,9 @@ R.#
 """
 
 CELLS = "#.RGM"
-WALL_COLOUR = (0.7, 0.5, 0.3, 1.0)
+WALL_COLOUR = (0.5, 0.35, 0.2, 1.0)
+UP = (-1.0, 0.0, 0.0)
+"""The direction that is up in the text and in the picture."""
 FOVY = 40.0
 """Field of view of the camera, degrees."""
 PICTURE = 0.75
@@ -236,4 +238,4 @@ def add_maze_camera(spec: mujoco.MjSpec, maze: Maze, height: float) -> None:
     middle = maze.centre(np.array([rows - 2, columns - 2])) / 2
     edge = maze.cell * max(rows, columns * PICTURE)
     above = edge / 2 / np.tan(np.radians(FOVY / 2)) + height
-    add_camera(spec, [*middle, above], [0.0, 1.0, 0.0, -1.0, 0.0, 0.0], FOVY)
+    add_camera(spec, [*middle, above], [*middle, 0.0], UP, FOVY)

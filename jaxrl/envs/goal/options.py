@@ -14,10 +14,19 @@ from jaxrl.envs.mujoco_env import MujocoEnv
 from jaxrl.envs.task import Physics, Task
 from jaxrl.errors import UsageError
 
-DOMAINS = ("ant", "point", "reacher")
+DOMAINS = (
+    "ant",
+    "ant_maze",
+    "ant_objects",
+    "cheetah",
+    "humanoid",
+    "point",
+    "pusher",
+    "reacher",
+)
 
-MAPS = ("point-map",)
-"""Tasks that take a map of the user's: `point-map:FILE`."""
+MAPS = {"ant-map": "ant_maze", "point-map": "point"}
+"""Kinds of tasks in a map of the user's, `KIND:FILE`, and the modules that make them."""
 
 
 @functools.cache
@@ -28,7 +37,7 @@ def goal_tasks() -> dict[str, Task]:
 
 
 def goal_task_named(name: str) -> Task | None:
-    """The goal task `name`, which may be `point-map:FILE`; None if there is none.
+    """The goal task `name`, which may be `point-map:FILE` or `ant-map:FILE`; None if there is none.
 
     Raises:
       UsageError: the file is missing or not a maze.
@@ -36,7 +45,7 @@ def goal_task_named(name: str) -> Task | None:
     kind, colon, path = name.partition(":")
     if not colon or kind not in MAPS:
         return goal_tasks().get(name)
-    return importlib.import_module(f"jaxrl.envs.goal.{kind.partition('-')[0]}").from_map(name, path)
+    return importlib.import_module(f"jaxrl.envs.goal.{MAPS[kind]}").from_map(name, path)
 
 
 def with_dense_reward(task: Task) -> Task:

@@ -49,7 +49,7 @@ def model(maze: Maze, radius: float) -> mujoco.MjSpec:
         size=[40.0, 40.0, 1.0],
         contype=0,
         conaffinity=0,
-        rgba=[0.9, 0.9, 0.9, 1.0],
+        rgba=[0.6, 0.6, 0.6, 1.0],
     )
     ball = spec.worldbody.add_body(name="ball", pos=[0.0, 0.0, BALL])
     ball.add_geom(

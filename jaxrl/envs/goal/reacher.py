@@ -29,12 +29,10 @@ def model() -> mujoco.MjSpec:
     """Brax's reacher with a mocap goal in place of its body on slides."""
     spec = brax_spec("reacher.xml")
     spec.delete(spec.body("target"))
-    for number in spec.numerics:  # brax's own parameters, of the deleted joints too
-        spec.delete(number)
     add_sensor(spec, "tip_position", "framepos", BODY_FRAME, "fingertip")
     add_sensor(spec, "tip_velocity", "framelinvel", BODY_FRAME, "fingertip")
     add_goal_mark(spec, MARK, HEIGHT)
-    add_camera(spec, [0.0, 0.0, 0.9], [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], 45.0)
+    add_camera(spec, (0.0, 0.0, 0.9), (0.0, 0.0, 0.0), up=(0.0, 1.0, 0.0))
     return spec
 
 

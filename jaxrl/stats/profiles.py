@@ -1,0 +1,81 @@
+"""Performance profiles: the share of runs, or of tasks, that score above each threshold.
+
+Agarwal et al. (arXiv 2108.13264), section 4.2. Every task weighs the same.
+Shapes: T tasks, n_t runs of task t, K thresholds, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from jaxrl.stats.bootstrap import Seed, percentiles, resamples
+from jaxrl.stats.estimates import CURVE_REPS, Band, refuse_one_run, scalars
+from jaxrl.stats.metrics import Counts, once, task_means
+from jaxrl.stats.scores import Scores
+
+Profile = Callable[[Counts], np.ndarray]
+"""The profile of each resample, [K, R]."""
+
+
+def run_score_profile(
+    scores: Scores,
+    thresholds: ArrayLike,
+    *,
+    interval: bool = True,
+    seed: Seed = 0,
+    reps: int = CURVE_REPS,
+    level: float = 0.95,
+) -> Band:
+    """Share of runs whose score is above each threshold [K]; intervals are point by point.
+
+    Raises:
+      UsageError: an interval is asked of a task with one run.
+    """
+    taus = np.asarray(thresholds, dtype=np.float64)
+    above = [(x > taus[:, None]).astype(np.float64) for x in scores.runs]  # [K, n_t] each
+
+    def profile(counts: Counts) -> np.ndarray:
+        shares = [a @ c / len(c) for a, c in zip(above, counts, strict=True)]
+        return np.mean(shares, axis=0)
+
+    return _band(scores, taus, profile, interval, seed, reps, level)
+
+
+def average_score_profile(
+    scores: Scores,
+    thresholds: ArrayLike,
+    *,
+    interval: bool = True,
+    seed: Seed = 0,
+    reps: int = CURVE_REPS,
+    level: float = 0.95,
+) -> Band:
+    """Share of tasks whose mean score is above each threshold [K]; see `run_score_profile`."""
+    taus = np.asarray(thresholds, dtype=np.float64)
+
+    def profile(counts: Counts) -> np.ndarray:
+        means = task_means(scores.runs, counts)
+        return np.stack([(means > tau).mean(0) for tau in taus])
+
+    return _band(scores, taus, profile, interval, seed, reps, level)
+
+
+def _band(
+    scores: Scores,
+    taus: np.ndarray,
+    profile: Profile,
+    interval: bool,
+    seed: Seed,
+    reps: int,
+    level: float,
+) -> Band:
+    scalars(scores)
+    point = profile(once(scores.sizes))[:, 0]
+    if not interval:
+        return Band(taus, point, None, None, scores.n)
+    refuse_one_run(scores)
+    drawn = np.concatenate([profile(c) for c in resamples(scores.sizes, reps, seed)], axis=1)
+    return Band(taus, point, *percentiles(drawn, level), scores.n)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxrl.replay import ring
+from jaxrl.replay.drawing import draw
 from jaxrl.replay.ring import Batch, Rows
 
 Array = jax.Array
@@ -42,6 +43,9 @@ class Uniform:
         newest n) get weight 0, and the others B / (number of eligible ones), so that a mean over
         the batch is the mean over its eligible rows.
         """
+        return draw(self._sample, state, t, key)
+
+    def _sample(self, state: Rows, t: Array, key: Array) -> Batch:
         oldest = jnp.maximum(t - self.time_slots, 0)
         row_key, instance_key = jax.random.split(key)
         row = jax.random.randint(row_key, (self.batch_size,), oldest, t)

@@ -1,11 +1,11 @@
 """An interval for few runs: point +- t * standard error, for any smooth metric.
 
-The percentile interval of few runs is too narrow on two counts. A resample of n draws has (n - 1) / n
-of the variance that it stands for; here n - 1 draws are made instead, whose variance is right
-(Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982). And the spread itself is
-estimated from few runs; here the quantile is Student's, whose degrees of freedom follow from each
-task's share of the variance (Satterthwaite, Biometrics Bulletin, 1946). For the mean of one task
-it is the t-interval.
+The percentile interval of few runs is too narrow on two counts. A resample of n draws has the share
+(n - 1) / n of the variance that it stands for; here n - 1 draws are made instead, whose variance is
+right (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982). And the spread
+itself is estimated from few runs; here the quantile is Student's, whose degrees of freedom follow
+from each task's share of the variance (Satterthwaite, Biometrics Bulletin, 1946). For the mean of
+one task it is the t-interval.
 """
 
 from __future__ import annotations

@@ -48,6 +48,17 @@ def test_distribution_is_dm_controls(name):
     assert ours.shape == theirs.shape == (DRAWS, ours.shape[1])
     p_values = np.array([ks_2samp(a, b).pvalue for a, b in zip(ours.T, theirs.T, strict=True)])
     assert p_values.min() > LEVEL / len(p_values), np.round(p_values, 5)
+    varies = (np.ptp(ours, axis=0) > 0) & (np.ptp(theirs, axis=0) > 0)
+    together = [np.corrcoef(starts[:, varies].T) for starts in (ours, theirs)]
+    assert np.abs(together[0] - together[1]).max() < 6 * np.sqrt(2 / DRAWS)
+
+
+@pytest.mark.parametrize("name", ["pendulum-swingup", "acrobot-swingup"])
+def test_angles_cover_the_whole_circle(name):
+    env = MujocoEnv(registry.tasks()[name])
+    angles = our_starts(name)[:, : env.model.nq]
+    np.testing.assert_allclose(np.abs(angles).max(axis=0), np.pi, rtol=0.01)
+    np.testing.assert_allclose(np.ptp(angles, axis=0), 2 * np.pi, rtol=0.01)
 
 
 def first_rows(env: MujocoEnv, episodes: int, per_refill: int, round_trip: bool = False):

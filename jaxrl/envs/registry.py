@@ -15,10 +15,14 @@ SUITE = (
     "ball_in_cup",
     "cartpole",
     "cheetah",
+    "dog",
     "finger",
     "fish",
+    "hopper",
+    "humanoid",
     "pendulum",
     "point_mass",
+    "quadruped",
     "reacher",
     "swimmer",
     "walker",
@@ -56,6 +60,7 @@ def make(
     name: str,
     physics: str = "auto",
     *,
+    num_instances: int = 1,
     start_slots: int = 1,
     action_cost: float = 0.0,
     action_repeat: int = 1,
@@ -68,7 +73,9 @@ def make(
 
     Args:
       name: `domain-task`, such as "walker-walk"; `jaxrl envs` lists them.
-      physics: "native" (MuJoCo's C engine) or "auto".
+      physics: "native" (MuJoCo's C engine), "mjx" (MuJoCo XLA), "warp" (MuJoCo Warp) or "auto",
+        which picks by device (`jaxrl.envs.physics.engines.choose`).
+      num_instances: how many step together, over all seeds; sizes warp's buffers.
       start_slots: starts drawn ahead per instance, K (see `MujocoEnv`).
       action_cost: c_a in r - c_a * sum(a^2) / A.
       action_repeat: control steps per action.
@@ -83,11 +90,13 @@ def make(
     from jaxrl.envs import wrappers
     from jaxrl.envs.goal import options as goal_options
     from jaxrl.envs.mujoco_env import MujocoEnv
+    from jaxrl.envs.physics import engines
 
     if start_slots < 1:
         raise UsageError(f"start slots must be at least 1, got {start_slots}")
-    if physics not in ("auto", "native"):
-        raise UsageError(f"unknown physics engine {physics!r}; there are: auto, native")
+    if num_instances < 1:
+        raise UsageError(f"instances must be at least 1, got {num_instances}")
+    engines.check_name(physics)
     if name in probes() and (frozen_starts or dense_reward or goal is not None):
         raise UsageError(f"frozen starts and goals are for simulated tasks, and {name} is a probe")
     if name in probes():
@@ -98,7 +107,12 @@ def make(
         if goal is not None:
             task = goal_options.with_goal(task, goal)
         kind = goal_options.FrozenStarts if frozen_starts else MujocoEnv
-        env = kind(task, start_slots)
+        engine = engines.choose(task, physics)
+        env = kind(task, start_slots, engines.maker(task, engine, num_instances))
+        if engine == "warp":
+            from jaxrl.envs.overflow import CountOverflow
+
+            env = CountOverflow(env)
     else:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.0)
         raise UsageError(f"unknown task {name!r}; did you mean {', '.join(map(repr, near))}?")

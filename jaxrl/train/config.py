@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from jaxrl.errors import UsageError
+from jaxrl.memory import available_bytes
 from jaxrl.train.online import OnlineLoop
 
 
@@ -42,7 +43,8 @@ class TrainConfig:
     stagger: bool = False
     """Let the instances' first episodes end at different times."""
     physics: str = "auto"
-    """Physics engine: auto or native."""
+    """Physics engine: native (MuJoCo's C engine), mjx (MuJoCo XLA), warp (MuJoCo Warp, extra cuda),
+    or auto: native on a CPU, warp on a CUDA device, mjx elsewhere."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints of the whole training state; there is one at the end, too."""
     keep: int = 2
@@ -116,16 +118,6 @@ def replay_bytes(agent: Any, loop: OnlineLoop) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shape.replay))
 
 
-def available_bytes() -> int:
-    """Free memory of the device that replay will live on."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats["bytes_in_use"]
-    import psutil
-
-    return psutil.virtual_memory().available
-
-
 def check_memory(config: TrainConfig, needed: int) -> None:
     """Raises `UsageError` if a replay of `needed` bytes does not fit."""
     available = available_bytes()
@@ -135,3 +127,27 @@ def check_memory(config: TrainConfig, needed: int) -> None:
             f"--capacity {config.capacity:_} needs {needed / 2**30:.1f} GiB and "
             f"{available / 2**30:.1f} GiB are free; --capacity {fits:_} would fit"
         )
+
+
+def check_instances(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
+    """Raises `UsageError` if the instances' states do not fit beside the replay."""
+    shape = jax.eval_shape(loop.init, agent, jax.random.key(0))
+    leaves = jax.tree.leaves(shape.replace(agent=(), replay=(), key=()))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    available = available_bytes() - replay_bytes(agent, loop)
+    if needed > available:
+        fits = int(0.9 * config.num_envs * max(0, available) / needed)
+        raise UsageError(
+            f"--num-envs {config.num_envs:_} needs at least {needed / 2**30:.1f} GiB and "
+            f"{available / 2**30:.1f} GiB are free beside the replay; --num-envs {fits:_} would fit"
+        )
+
+
+def refuse_if_too_large(config: TrainConfig, error: Exception, path: Path) -> None:
+    """Raises `UsageError` if `error` says that memory ran out; the run has got as far as `path`."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        raise UsageError(
+            f"{config.num_envs:_} instances and a replay of {config.capacity:_} rows do not fit in "
+            f"the memory of {jax.devices()[0]}: give fewer --num-envs or a smaller --capacity, and "
+            f"--overwrite, since {path} exists now"
+        ) from error

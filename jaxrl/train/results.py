@@ -111,6 +111,7 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
         agent = dataclasses.replace(default, **fields).canonical()
         names = ("physics", "action_cost", "action_repeat")
         options = {name: config["run"][name] for name in names}
+        options["num_instances"] = episodes
         own = make(config["env_id"], **options)
     except (KeyError, TypeError) as error:
         version = config.get("versions", {}).get("jaxrl", "unknown")

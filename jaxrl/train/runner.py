@@ -70,7 +70,7 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
     """Trains `agent` on the task `env_id` and writes a run folder.
 
     Raises:
-      UsageError: an argument is bad, or the folder is taken.
+      UsageError: an argument is bad, the folder is taken, or memory does not suffice.
       RunFailed: an exception ended the run; the folder is whole.
     """
     options: dict[str, Any] = {
@@ -78,14 +78,21 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
         "action_cost": config.action_cost,
         "action_repeat": config.action_repeat,
     }
-    eval_env = make(env_id, **options)
+    eval_env = make(env_id, num_instances=config.eval_episodes, **options)
     slots = _start_slots(config, eval_env.spec.episode_length)
-    env = make(env_id, start_slots=slots, stagger=config.stagger, **options)
+    env = make(
+        env_id,
+        num_instances=config.num_envs,
+        start_slots=slots,
+        stagger=config.stagger,
+        **options,
+    )
     loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
     config_module.check(config, agent, loop)
     agent = agent.canonical()
     needed = config_module.replay_bytes(agent, loop)
     config_module.check_memory(config, needed)
+    config_module.check_instances(config, agent, loop)
     described = describe(agent_name, agent, env_id, config)
     path = config.out or Path("runs", f"{agent_name}_{env_id.replace('/', '-')}_s{config.seed}")
     folder = results.open_or_create(path, described, config)
@@ -124,6 +131,7 @@ class Run:
         self._on_evaluation = jax.jit(type(agent).on_evaluation)
         self._compiled: set[bool] = set()
         self._stop: str | None = None
+        self._overflown = False
 
     @contextlib.contextmanager
     def open(self, described: dict[str, Any]) -> Iterator[None]:
@@ -136,7 +144,7 @@ class Run:
             if self.config.resume and self.checkpoints.steps():
                 after = self._restore()
             else:
-                self.state = self._init(self.agent, self._init_key)
+                self.state = self._first_state()
             weak = weak_leaves((self.agent, self.state))
             assert not weak, f"weakly typed leaves recompile silently: {weak}"
             wandb_config = described if self.config.wandb else None
@@ -262,8 +270,12 @@ class Run:
         if speed is not None:
             record["charts/SPS"] = speed
         counts = self.state.env.metrics
-        for name in ("unstable", "starts_reused"):
-            record[f"charts/{name}"] = int(counts[name].sum())
+        for name in ("unstable", "starts_reused", "overflow"):
+            if name in counts:
+                record[f"charts/{name}"] = int(counts[name].sum())
+        if record.get("charts/overflow") and not self._overflown:
+            self._overflown = True
+            console.say("warp left out contacts that its buffers have no room for; see overflow")
         for name, value in sums.items():
             if name.startswith("losses/") and updates:
                 record[name] = float(value) / updates
@@ -305,8 +317,17 @@ class Run:
         console.say(f"resuming from step {step:,}")
         return step
 
+    def _first_state(self) -> TrainState:
+        try:
+            return jax.block_until_ready(self._init(self.agent, self._init_key))
+        except jax.errors.JaxRuntimeError as error:
+            config_module.refuse_if_too_large(self.config, error, self.folder.path)
+            raise
+
     def _fail(self, error: Exception) -> None:
         self.checkpoints.wait()
+        if self.progress.iteration == 0:
+            config_module.refuse_if_too_large(self.config, error, self.folder.path)
         steps = self.checkpoints.steps()
         last = (
             f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"

@@ -1,0 +1,56 @@
+"""Counting what MuJoCo Warp left out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxrl.envs.core import EnvState
+from jaxrl.envs.mujoco_env import MujocoEnv
+from jaxrl.envs.physics.warp import Warp
+from jaxrl.envs.task import Physics
+from jaxrl.envs.wrappers import Wrapper
+
+Array = jax.Array
+
+
+@dataclasses.dataclass
+class Stepped:
+    """An engine whose step has been taken."""
+
+    physics: Physics
+    name: str = "stepped"
+
+    def step(self, physics: Physics, ctrl: Array) -> Physics:
+        return self.physics
+
+
+class CountOverflow(Wrapper):
+    """`metrics["overflow"]` counts the steps for which contacts or constraints had no room.
+
+    Args:
+      env: a task on warp, without other wrappers.
+    """
+
+    def __init__(self, env: MujocoEnv):
+        super().__init__(env)
+        assert isinstance(env.engine, Warp)
+        self._inner, self._engine = env, env.engine
+
+    def reset(self, key: Array) -> EnvState:
+        state = self.env.reset(key)
+        return _counting(state, jnp.zeros((), jnp.int32))
+
+    def step(self, state: EnvState, action: Array) -> EnvState:
+        physics, lost = self._engine.advance(state.physics, action.astype(jnp.float32))
+        taken = copy.copy(self._inner)
+        taken.engine = Stepped(physics)
+        count = state.metrics["overflow"] + (lost & ~state.last)
+        return _counting(taken.step(state, action), count)
+
+
+def _counting(state: EnvState, count: Array) -> EnvState:
+    return state.replace(metrics={**state.metrics, "overflow": count})

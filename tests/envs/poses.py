@@ -30,6 +30,15 @@ def cheetah(model, data, random):
     data.qvel[0] = random.uniform(5, 15)
 
 
+def dog(model, data, random):
+    """On its paws with some speed ahead; one in four lies on its side."""
+    yaw = 2 * np.arctan2(data.qpos[6], data.qpos[3])
+    speed = 0.7 * 20 ** random.rand()
+    data.qvel[:6] = speed * np.cos(yaw), speed * np.sin(yaw), 0, 0, 0, 0
+    if random.rand() < 0.25:
+        data.qpos[2:7] = 0.15, np.sqrt(0.5), np.sqrt(0.5), 0, 0
+
+
 def finger(model, data, random):
     """Tip around the target; without a target, around the rewarded speed of spinning."""
     if not model.nmocap:
@@ -47,6 +56,20 @@ def fish(model, data, random):
         data.qpos[:3] = data.mocap_pos[0] - [0, 0.075, 0] + 0.02 * random.randn(3)
 
 
+def hopper(model, data, random):
+    """Leg nearly straight, with forward speed."""
+    data.qpos[:] = 0.05 * random.randn(model.nq)
+    data.qvel[0] = random.uniform(0, 4)
+
+
+def humanoid(model, data, random):
+    """On its feet, at rest or running in any direction."""
+    data.qpos[:] = model.qpos0
+    data.qpos[7:] += 0.02 * random.randn(model.nq - 7)
+    speed, heading = random.choice([0, random.uniform(0, 15)]), random.uniform(0, 2 * np.pi)
+    data.qvel[:2] = speed * np.cos(heading), speed * np.sin(heading)
+
+
 def pendulum(model, data, random):
     """Upright."""
     data.qpos[0] = 0.1 * random.randn()
@@ -56,6 +79,13 @@ def pendulum(model, data, random):
 def point_mass(model, data, random):
     """Around the target."""
     data.qpos[:] = 0.01 * random.randn(2)
+
+
+def quadruped(model, data, random):
+    """On its feet, with forward speed."""
+    data.qpos[:] = model.qpos0
+    data.qpos[7:] += 0.05 * random.randn(model.nq - 7)
+    data.qvel[0] = random.uniform(0, 8)
 
 
 def reacher(model, data, random):
@@ -85,10 +115,14 @@ POSES = {
     "ball_in_cup": ball_in_cup,
     "cartpole": cartpole,
     "cheetah": cheetah,
+    "dog": dog,
     "finger": finger,
     "fish": fish,
+    "hopper": hopper,
+    "humanoid": humanoid,
     "pendulum": pendulum,
     "point_mass": point_mass,
+    "quadruped": quadruped,
     "reacher": reacher,
     "swimmer": swimmer,
     "walker": walker,
@@ -113,6 +147,8 @@ def thresholds(name: str, physics) -> list[tuple[float, float]]:
         return [(physics.dist_to_target() + size, size)]
     if name == "finger-spin":
         return [(physics.hinge_velocity(), -15.0)]
+    if domain == "hopper":
+        return [(physics.height(), 0.6)]
     if domain == "pendulum":
         return [(physics.pole_vertical(), np.cos(np.deg2rad(8)))]
     if domain == "reacher":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -68,11 +69,13 @@ def make(
     frozen_starts: bool = False,
     dense_reward: bool = False,
     goal: Sequence[float] | None = None,
+    terminate: bool = True,
 ) -> Env:
     """The environment `name`, one instance, pure; batch it with `jax.vmap`.
 
     Args:
-      name: `domain-task`, such as "walker-walk"; `jaxrl envs` lists them.
+      name: `domain-task`, such as "walker-walk"; `jaxrl envs` lists them. Or `path/file.py:task`,
+        a task of your own (`jaxrl.envs.taskfile`).
       physics: "native" (MuJoCo's C engine), "mjx" (MuJoCo XLA), "warp" (MuJoCo Warp) or "auto",
         which picks by device (`jaxrl.envs.physics.engines.choose`).
       num_instances: how many step together, over all seeds; sizes warp's buffers.
@@ -83,29 +86,33 @@ def make(
       frozen_starts: keep an instance's first start and goal for its whole life, as JaxGCRL does.
       dense_reward: minus the distance to the goal; for goal tasks.
       goal: command this goal in every episode; for goal tasks.
+      terminate: end episodes where the task says so, as at a fall; else the clock alone does.
 
     Raises:
       UsageError: unknown name, engine or a bad option; the message gives the way out.
     """
-    from jaxrl.envs import wrappers
+    from jaxrl.envs import taskfile, wrappers
     from jaxrl.envs.goal import options as goal_options
     from jaxrl.envs.mujoco_env import MujocoEnv
     from jaxrl.envs.physics import engines
+    from jaxrl.envs.task import never
 
     if start_slots < 1:
         raise UsageError(f"start slots must be at least 1, got {start_slots}")
     if num_instances < 1:
         raise UsageError(f"instances must be at least 1, got {num_instances}")
     engines.check_name(physics)
-    if name in probes() and (frozen_starts or dense_reward or goal is not None):
-        raise UsageError(f"frozen starts and goals are for simulated tasks, and {name} is a probe")
+    if name in probes() and (frozen_starts or dense_reward or goal is not None or not terminate):
+        raise UsageError(f"options of starts, goals and ends do not apply to the probe {name}")
     if name in probes():
         env: Env = probes()[name]()
-    elif task := tasks().get(name) or goal_options.goal_task_named(name):
+    elif task := tasks().get(name) or goal_options.goal_task_named(name) or taskfile.load(name):
         if dense_reward:
             task = goal_options.with_dense_reward(task)
         if goal is not None:
             task = goal_options.with_goal(task, goal)
+        if not terminate:
+            task = dataclasses.replace(task, terminated=never)
         kind = goal_options.FrozenStarts if frozen_starts else MujocoEnv
         engine = engines.choose(task, physics)
         env = kind(task, start_slots, engines.maker(task, engine, num_instances))

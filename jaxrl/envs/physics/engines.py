@@ -51,9 +51,14 @@ def unsupported(task: Task, engine: str) -> list[str]:
     row = table().get(task.name, {})
     if engine in row:
         return row[engine].get("missing", [])
+    return live_unsupported(compiled(task), engine)
+
+
+def compiled(task: Task) -> mujoco.MjModel:
+    """The task's model."""
     with warnings.catch_warnings():  # dm_control's cheetah sets its total mass that way
         warnings.filterwarnings("ignore", message=".*settotalmass.*deprecated")
-        return live_unsupported(task.model().compile(), engine)
+        return task.model().compile()
 
 
 def live_unsupported(model: mujoco.MjModel, engine: str) -> list[str]:

@@ -1,0 +1,101 @@
+"""States that random play visits, and a measure of how far two engines come apart in one step."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxrl.envs import registry
+from jaxrl.envs.mujoco_env import MujocoEnv
+from jaxrl.envs.task import Physics, Sim, Task, sensor_slices
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.envs.poses import POSES  # noqa: E402
+
+INSTANCES, ROUNDS, STEPS = 200, 5, 25
+"""A round of states is taken every STEPS steps of play by INSTANCES instances."""
+
+
+def task_named(name: str) -> Task:
+    """The task, half of whose episodes start in a pose of high reward, where tests have one."""
+    task = registry.tasks().get(name) or registry.goal_tasks()[name]
+    pose = POSES.get(name.split("-")[0]) if name in registry.tasks() else None
+    if pose is None:
+        return task
+
+    def start(model, data, random):
+        arrays = task.start(model, data, random)
+        if random.rand() < 0.5:
+            pose(model, data, random)
+        return arrays
+
+    return dataclasses.replace(task, start=start)
+
+
+@dataclasses.dataclass(frozen=True)
+class Visited:
+    """States [M], the episodes' own arrays and an action for each, and native's step from there."""
+
+    env: MujocoEnv
+    physics: Physics
+    task: dict[str, jax.Array]
+    actions: np.ndarray
+    native: Physics
+
+
+def visited(name: str, seed: int = 0) -> Visited:
+    """INSTANCES * ROUNDS states of random play on `native`, from starts and poses of high reward."""
+    env = MujocoEnv(task_named(name))
+    low, high = np.array(env.spec.action_low), np.array(env.spec.action_high)
+    random = np.random.RandomState(seed)
+    bias = random.uniform(-1, 1, (INSTANCES, len(low)))
+
+    def act() -> np.ndarray:
+        noise = np.clip(bias + random.uniform(-1, 1, bias.shape), -1, 1)
+        return np.float32(low + (high - low) * (noise + 1) / 2)
+
+    step = jax.jit(jax.vmap(env.step))
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(seed), INSTANCES))
+    rounds = []
+    for _ in range(ROUNDS):
+        actions = act()
+        rounds.append((state.physics, state.task, actions))
+        for _ in range(STEPS):
+            state = step(state, act())
+    physics, task, actions = jax.tree.map(lambda *x: np.concatenate(x), *rounds)
+    native = jax.jit(jax.vmap(env.engine.step))(physics, actions)
+    return Visited(env, physics, task, actions, native)
+
+
+def observations(states: Visited, physics: Physics) -> np.ndarray:
+    """What the task observes in `physics` [M], [M, O]."""
+    sensors = sensor_slices(states.env.model)
+    observe = states.env.task.observe
+    return np.asarray(jax.vmap(lambda p, t: observe(Sim(p, t, sensors)))(physics, states.task))
+
+
+def errors(states: Visited, physics: Physics) -> dict[str, np.ndarray]:
+    """max |a - b| / max(1, |b|) over the entries of each state, b native's; inf where a is NaN.
+
+    Returns:
+      "state" (qpos, qvel, act) and "obs", [M] each.
+    """
+
+    def error(a, b):
+        a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (a, b))
+        if not a.shape[1]:
+            return np.zeros(len(a))
+        apart = np.abs(a - b) / np.maximum(1, np.abs(b))
+        return np.where(np.isfinite(apart), apart, np.inf).max(axis=1)
+
+    pairs = [(getattr(physics, x), getattr(states.native, x)) for x in ("qpos", "qvel", "act")]
+    return {
+        "state": np.max([error(a, b) for a, b in pairs], axis=0),
+        "obs": error(observations(states, physics), observations(states, states.native)),
+    }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jaxrl.errors import UsageError
+
+if TYPE_CHECKING:
+    from jaxrl.envs.core import EnvSpec
 
 
 def defaults() -> dict[str, Any]:
     """Every agent's default hyperparameters by its name on the command line."""
+    from jaxrl.agents.crl import CRL, SGCRL
     from jaxrl.agents.gqn import GQN
     from jaxrl.agents.sac import SAC
 
-    return {"gqn": GQN(), "decqn": GQN(bins=(2,)), "sac": SAC()}
+    return {"gqn": GQN(), "decqn": GQN(bins=(2,)), "sac": SAC(), "crl": CRL(), "sgcrl": SGCRL}
 
 
 def default(name: str) -> Any:
@@ -29,3 +33,12 @@ def default(name: str) -> Any:
             f"unknown agent {name!r}; did you mean {near!r}? There are: {', '.join(agents)}"
         )
     return agents[name]
+
+
+def bound(agent: Any, spec: EnvSpec) -> Any:
+    """The agent, knowing what it must of the task; most agents need nothing.
+
+    Raises:
+      UsageError: the agent cannot learn this task.
+    """
+    return agent.bind(spec) if hasattr(agent, "bind") else agent

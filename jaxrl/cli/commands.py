@@ -85,7 +85,9 @@ def evaluate(arguments: list[str]) -> int:
     name = trained.evaluator.env.spec.name
     print(f"{name}, checkpoint at step {trained.step:,}, {options.episodes} greedy episodes")
     for metric, values in returns.items():
-        print(f"{metric.replace('episode_', ''):<22} {values.mean():8.1f} ± {values.std():.1f}")
+        digits = 3 if metric.startswith(("success", "final")) else 1
+        mean, std = f"{values.mean():8.{digits}f}", f"{values.std():.{digits}f}"
+        print(f"{metric.replace('episode_', ''):<22} {mean} ± {std}")
     return 0
 
 

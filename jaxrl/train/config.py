@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from jaxrl.envs.core import Env
 from jaxrl.errors import UsageError
 from jaxrl.memory import available_bytes
 from jaxrl.train.online import OnlineLoop
+
+ENV_OPTIONS = ("physics", "action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward")
+"""Settings of a run that `jaxrl.make` takes, for training and for evaluation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +50,12 @@ class TrainConfig:
     physics: str = "auto"
     """Physics engine: native (MuJoCo's C engine), mjx (MuJoCo XLA), warp (MuJoCo Warp, extra cuda),
     or auto: native on a CPU, warp on a CUDA device, mjx elsewhere."""
+    goal: tuple[float, ...] | None = None
+    """Command this goal in every episode, in training and evaluation; for goal tasks."""
+    frozen_starts: bool = False
+    """Keep each instance's first start and goal for its whole life, as JaxGCRL does."""
+    dense_reward: bool = False
+    """Reward minus the distance to the goal; for goal tasks."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints of the whole training state; there is one at the end, too."""
     keep: int = 2
@@ -109,6 +120,21 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
         raise UsageError(
             f"--steps {config.steps:_} leaves nothing to learn: learning starts at "
             f"{config.learning_starts:_}; give more steps or a smaller --learning-starts"
+        )
+
+
+def check_goal(agent: Any, env: Env) -> None:
+    """Raises `UsageError` if an agent that is after a single goal meets several."""
+    spec = env.spec
+    if not getattr(agent, "single_goal", False) or spec.goal is None:
+        return
+    first = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 4))
+    goals = np.unique(np.asarray(first.obs)[:, spec.goal.commanded], axis=0)
+    if len(goals) > 1:
+        raise UsageError(
+            f"the agent is after a single goal, and {spec.name} commands another in each episode; "
+            f"choose one, as in --goal {' '.join(f'{x:.4g}' for x in goals[-1])} "
+            f"({spec.goal.unit}), or give --no-single-goal"
         )
 
 

@@ -9,12 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl.envs.core import Env, EnvState
+from jaxrl.envs.core import Env, EnvState, GoalSpec
 
 Array = jax.Array
 
 STEPS = 250
 """Steps per compiled call, so that signals are looked at in time."""
+
+GOAL_METRICS = ("success", "success_easy", "time_near_goal", "final_distance")
+"""Of an episode of a goal task: whether any step was within the goal's radius, or within the looser
+one; how many steps were within the radius; distance at the end, in the goal's unit."""
 
 
 class Evaluator:
@@ -28,10 +32,13 @@ class Evaluator:
         self._record = jax.jit(self._record_pure)
 
     def returns(self, agent: Any, agent_state: Any, key: Array) -> dict[str, np.ndarray]:
-        """Metrics of each episode at its end, [E] each: "episode_return" and its kin."""
+        """Metrics of each episode at its end, [E] each: "episode_return" and its kin, and for goal
+        tasks `GOAL_METRICS`."""
         env = self._reset(jax.random.split(key, self.episodes))
         done = jnp.zeros((self.episodes,), bool)
         final = {k: v for k, v in env.metrics.items() if k.startswith("episode_return")}
+        if self.env.spec.goal is not None:
+            final |= {name: jnp.zeros((self.episodes,)) for name in GOAL_METRICS}
         while not bool(done.all()):
             env, done, final = self._advance(agent, agent_state, env, done, final)
         return {name: np.asarray(value) for name, value in final.items()}
@@ -52,7 +59,11 @@ class Evaluator:
             env, done, final = carry
             env = self._greedy(agent, agent_state, env)
             ends = env.last & ~done
-            final = {name: jnp.where(ends, env.metrics[name], final[name]) for name in final}
+            returns = {k: v for k, v in env.metrics.items() if k in final}
+            returns = {k: jnp.where(ends, v, final[k]) for k, v in returns.items()}
+            final = {**final, **returns}
+            if self.env.spec.goal is not None:
+                final |= _near_goal(final, env.obs, ~done, self.env.spec.goal)
             return (env, done | env.last, final), None
 
         return jax.lax.scan(step, (env, done, final), None, STEPS)[0]
@@ -69,3 +80,19 @@ class Evaluator:
     def _greedy(self, agent: Any, agent_state: Any, env: EnvState) -> EnvState:
         action = agent.act(agent_state, env.obs, jax.random.key(0), explore=False)
         return jax.vmap(self.env.step)(env, agent.decode(action, self.env.spec))
+
+
+def _near_goal(
+    before: dict[str, Array], obs: Array, running: Array, goal: GoalSpec
+) -> dict[str, Array]:
+    """`GOAL_METRICS` after one more step to obs [E, O], for the episodes that are `running` [E]."""
+    from jaxrl.envs.goal.common import distance, easy_radius
+
+    away = distance(obs[:, goal.achieved], obs[:, goal.commanded])
+    near, easy = running & (away < goal.radius), running & (away < easy_radius(goal))
+    return {
+        "success": jnp.maximum(before["success"], near),
+        "success_easy": jnp.maximum(before["success_easy"], easy),
+        "time_near_goal": before["time_near_goal"] + near,
+        "final_distance": jnp.where(running, away, before["final_distance"]),
+    }

@@ -13,7 +13,7 @@ from jaxrl.envs.registry import make
 from jaxrl.errors import UsageError
 from jaxrl.train import console, media
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
-from jaxrl.train.config import TrainConfig
+from jaxrl.train.config import ENV_OPTIONS, TrainConfig
 from jaxrl.train.evaluate import Evaluator
 from jaxrl.train.runlog import RunFolder
 
@@ -34,6 +34,9 @@ def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -
         return folder
     folder = RunFolder.open(path)
     stored = folder.config()
+    # A setting that the stored run does not know was at its default.
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+    stored["run"] = {**defaults, **stored.get("run", {})}
     for key in ("env_id", "exp_name", "agent", "run", "versions", "device"):
         _same(key, stored.get(key), described[key], path)
     return folder
@@ -108,9 +111,9 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
     try:
         default = agents.default(config["exp_name"])
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["agent"].items()}
-        agent = dataclasses.replace(default, **fields).canonical()
-        names = ("physics", "action_cost", "action_repeat")
-        options = {name: config["run"][name] for name in names}
+        agent = dataclasses.replace(default, **fields)
+        settings = {f.name: f.default for f in dataclasses.fields(TrainConfig)} | config["run"]
+        options = {name: settings[name] for name in ENV_OPTIONS}
         options["num_instances"] = episodes
         own = make(config["env_id"], **options)
     except (KeyError, TypeError) as error:
@@ -118,6 +121,7 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
         raise UsageError(
             f"{path}/config.json is of another version of jaxrl ({version}): {error}"
         ) from None
+    agent = agents.bound(agent, own.spec).canonical()
     env = make(task, **options) if task else own
     sizes = ("observation_size", "action_size")
     for name in sizes:

@@ -22,13 +22,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl import agents
 from jaxrl.agents._common import weak_leaves
 from jaxrl.envs.registry import make
 from jaxrl.train import config as config_module
 from jaxrl.train import console, results
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
 from jaxrl.train.config import TrainConfig
-from jaxrl.train.evaluate import Evaluator
+from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
 from jaxrl.train.online import OnlineLoop, TrainState
 from jaxrl.train.runlog import Metrics, MetricsWriter, RunFolder, describe
 
@@ -73,11 +74,7 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
       UsageError: an argument is bad, the folder is taken, or memory does not suffice.
       RunFailed: an exception ended the run; the folder is whole.
     """
-    options: dict[str, Any] = {
-        "physics": config.physics,
-        "action_cost": config.action_cost,
-        "action_repeat": config.action_repeat,
-    }
+    options = {name: getattr(config, name) for name in config_module.ENV_OPTIONS}
     eval_env = make(env_id, num_instances=config.eval_episodes, **options)
     slots = _start_slots(config, eval_env.spec.episode_length)
     env = make(
@@ -89,7 +86,8 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
     )
     loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
     config_module.check(config, agent, loop)
-    agent = agent.canonical()
+    config_module.check_goal(agent, eval_env)
+    agent = agents.bound(agent, env.spec).canonical()
     needed = config_module.replay_bytes(agent, loop)
     config_module.check_memory(config, needed)
     config_module.check_instances(config, agent, loop)
@@ -259,6 +257,7 @@ class Run:
             "eval/return_std": std,
             "eval/return_unpenalised": float(raw.mean()),
             "eval/episodes": len(total),
+            **{f"eval/{k}": float(returns[k].mean()) for k in GOAL_METRICS if k in returns},
         }
 
     def _record(self, sums: dict[str, np.ndarray], speed: float | None) -> Metrics:

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from jaxrl.errors import UsageError
+from jaxrl.stats.samples import Drawn, Sample
 
-BLOCK_BYTES = 2 * 2**20
-"""Of the counts of one block; it stays in the processor's cache."""
+BLOCK_BYTES = 8 * 2**20
+"""Of the counts of one block."""
 
 Seed = int | np.random.SeedSequence
 
@@ -24,8 +25,8 @@ def resamples(
     seed: Seed = 0,
     block: int | None = None,
     left_out: int = 0,
-) -> Iterator[list[np.ndarray]]:
-    """Counts of `reps` stratified resamples, in blocks.
+) -> Iterator[list[Sample]]:
+    """`reps` stratified resamples, in blocks.
 
     Args:
       sizes: runs of each task, n_t.
@@ -34,7 +35,7 @@ def resamples(
       left_out: draws fewer than n_t in each task.
 
     Yields:
-      for each task the counts, [n_t, R].
+      R resamples of each task.
     """
     if reps < 2:
         raise UsageError(f"reps must be at least 2, got {reps}")
@@ -42,17 +43,7 @@ def resamples(
     streams = [np.random.default_rng(s) for s in sequence(seed).spawn(len(sizes))]
     for start in range(0, reps, block):
         size = min(block, reps - start)
-        columns = np.arange(size)[:, None]
-        counts = []
-        for n, rng in zip(sizes, streams, strict=True):
-            # 32-bit draws, whose unused halves wait in the stream and not in the call.
-            drawn = rng.integers(0, n, size=(size, n - left_out), dtype=np.uint32)
-            cells = drawn.astype(np.int64)
-            cells *= size
-            cells += columns
-            cells = np.bincount(cells.ravel(), minlength=n * size)
-            counts.append(cells.reshape(n, size).astype(np.float64))
-        yield counts
+        yield [Drawn.by(rng, n, n - left_out, size) for n, rng in zip(sizes, streams, strict=True)]
 
 
 def sequence(seed: Seed) -> np.random.SeedSequence:

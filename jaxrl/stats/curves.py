@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 from jaxrl.errors import UsageError
 from jaxrl.stats.bootstrap import Seed, percentiles, resamples
 from jaxrl.stats.estimates import CURVE_REPS, Band, refuse_one_run
-from jaxrl.stats.metrics import Counts, Metric, iqm, once
+from jaxrl.stats.metrics import Metric, Samples, iqm
+from jaxrl.stats.samples import once
 from jaxrl.stats.scores import Scores
 
 
@@ -63,8 +64,8 @@ def sample_efficiency(
         )
     columns = [[np.ascontiguousarray(x[:, i]) for x in scores.runs] for i in range(len(grid))]
 
-    def curves(counts: Counts) -> np.ndarray:
-        return np.stack([metric(runs, counts) for runs in columns])  # [L, R]
+    def curves(samples: Samples) -> np.ndarray:
+        return np.stack([metric(runs, samples) for runs in columns])  # [L, R]
 
     point = curves(once(scores.sizes))[:, 0]
     if not interval:

@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxrl.errors import UsageError
 from jaxrl.stats.bootstrap import Seed, percentiles, resamples, sequence
-from jaxrl.stats.metrics import Metric, iqm, once
+from jaxrl.stats.metrics import Metric, Samples, iqm
+from jaxrl.stats.samples import once
 from jaxrl.stats.scores import Scores
 from jaxrl.stats.student import student_interval
 
@@ -109,9 +110,9 @@ def improvement(
     pairs = list(zip(x.runs, theirs, strict=True))
     wins = [np.where(a[:, None] == b, 0.5, a[:, None] > b) for a, b in pairs]  # [n_t, m_t] each
 
-    def probability(of_x: list[np.ndarray], of_y: list[np.ndarray]) -> np.ndarray:
+    def probability(of_x: Samples, of_y: Samples) -> np.ndarray:
         tasks = zip(wins, of_x, of_y, strict=True)
-        return np.mean([(c * (w @ d)).sum(0) / w.size for w, c, d in tasks], axis=0)
+        return np.mean([(a.counts() * (w @ b.counts())).sum(0) / w.size for w, a, b in tasks], 0)
 
     sizes = x.sizes, tuple(map(len, theirs))
     n = min(map(min, sizes))

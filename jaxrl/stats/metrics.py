@@ -1,11 +1,9 @@
 """Aggregates of scores over runs and tasks, of the sample itself and of its resamples at once.
 
-A resample is written as counts: how often each run of a task was drawn. A metric maps the runs and
-R resamples to R numbers; a count of one each is the sample itself. So a metric needs no sorting per
-resample: the scores are sorted once and the counts are put in that order.
+A metric maps the runs and R samples of them to R numbers; the runs themselves are one such sample.
 
 Every task weighs the same, however many runs it has.
-Shapes: T tasks, n_t runs of task t, N = sum of n_t, R resamples.
+Shapes: T tasks, n_t runs of task t, N = sum of n_t, R samples.
 """
 
 from __future__ import annotations
@@ -15,30 +13,32 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from jaxrl.stats.samples import Sample
+
 Runs = Sequence[np.ndarray]
 """For each task, its scores, [n_t]."""
-Counts = Sequence[np.ndarray]
-"""For each task, how often each run was drawn, [n_t, R]; all columns of a task sum to the same."""
-Metric = Callable[[Runs, Counts], np.ndarray]
-"""Aggregate of each resample, [R]."""
+Samples = Sequence[Sample]
+"""For each task, R samples of its runs."""
+Metric = Callable[[Runs, Samples], np.ndarray]
+"""Aggregate of each sample, [R]."""
 
 
-def task_means(runs: Runs, counts: Counts) -> np.ndarray:
+def task_means(runs: Runs, samples: Samples) -> np.ndarray:
     """Each task's mean score, [T, R]."""
-    return np.stack([x @ c / c[:, 0].sum() for x, c in zip(runs, counts, strict=True)])
+    return np.stack([s.sum(x) / s.draws for x, s in zip(runs, samples, strict=True)])
 
 
-def mean(runs: Runs, counts: Counts) -> np.ndarray:
+def mean(runs: Runs, samples: Samples) -> np.ndarray:
     """Mean over tasks of the task's mean, [R]."""
-    return task_means(runs, counts).mean(0)
+    return task_means(runs, samples).mean(0)
 
 
-def median(runs: Runs, counts: Counts) -> np.ndarray:
+def median(runs: Runs, samples: Samples) -> np.ndarray:
     """Median over tasks of the task's mean, [R]."""
-    return np.median(task_means(runs, counts), axis=0)
+    return np.median(task_means(runs, samples), axis=0)
 
 
-def iqm(runs: Runs, counts: Counts) -> np.ndarray:
+def iqm(runs: Runs, samples: Samples) -> np.ndarray:
     """Interquartile mean: the mean of the middle half of all runs of all tasks, [R].
 
     Of N sorted scores, floor(N / 4) are cut at either end, as `scipy.stats.trim_mean(x, 0.25)`
@@ -47,15 +47,7 @@ def iqm(runs: Runs, counts: Counts) -> np.ndarray:
     """
     x = np.concatenate(runs)
     order = np.argsort(x, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(x))
-    drawn = [int(c[:, 0].sum()) for c in counts]
-    unit = math.lcm(*drawn)  # whole-number weights: sums of floats that hold them are exact
-    mass = np.empty((len(x), counts[0].shape[1]))
-    start = 0
-    for c, m in zip(counts, drawn, strict=True):
-        mass[rank[start : start + len(c)]] = c * float(unit // m)
-        start += len(c)
+    mass, unit = _mass(np.argsort(order), samples)
     for i in range(1, len(x)):  # np.cumsum(axis=0) is many times slower
         mass[i] += mass[i - 1]
     total = float(unit * len(runs))
@@ -66,14 +58,29 @@ def iqm(runs: Runs, counts: Counts) -> np.ndarray:
     return (first + x[1:] @ (mass[1:] - mass[:-1])) / (total - 2 * cut)
 
 
-def optimality_gap(runs: Runs, counts: Counts, gamma: float = 1.0) -> np.ndarray:
+def _mass(rank: np.ndarray, samples: Samples) -> tuple[np.ndarray, int]:
+    """Each score's weight in each sample, in the order of the scores, [N, R]; and each task's sum.
+
+    Weights are whole numbers, so that sums of them are exact: a score that is cut counts nothing,
+    however large it is.
+    """
+    unit = math.lcm(*(s.draws for s in samples))
+    mass: np.ndarray | None = None
+    start = 0
+    for s in samples:
+        counts = s.counts()
+        if mass is None:
+            mass = np.empty((len(rank), counts.shape[1]))
+        rows = rank[start : start + len(counts)]
+        mass[rows] = counts if s.draws == unit else counts * float(unit // s.draws)
+        start += len(counts)
+    assert mass is not None
+    return mass, unit
+
+
+def optimality_gap(runs: Runs, samples: Samples, gamma: float = 1.0) -> np.ndarray:
     """How far scores fall short of `gamma`, gamma - mean of min(score, gamma), [R].
 
     `functools.partial(optimality_gap, gamma=...)` sets another threshold.
     """
-    return gamma - mean([np.minimum(x, gamma) for x in runs], counts)
-
-
-def once(sizes: Sequence[int]) -> list[np.ndarray]:
-    """The counts of the sample itself: every run once, [n_t, 1]."""
-    return [np.ones((n, 1)) for n in sizes]
+    return gamma - mean([np.minimum(x, gamma) for x in runs], samples)

@@ -1,7 +1,7 @@
 """Performance profiles: the share of runs, or of tasks, that score above each threshold.
 
 Agarwal et al. (arXiv 2108.13264), section 4.2. Every task weighs the same.
-Shapes: T tasks, n_t runs of task t, K thresholds, R resamples.
+Shapes: T tasks, n_t runs of task t, K thresholds, R samples.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from jaxrl.stats.bootstrap import Seed, percentiles, resamples
 from jaxrl.stats.estimates import CURVE_REPS, Band, refuse_one_run, scalars
-from jaxrl.stats.metrics import Counts, once, task_means
+from jaxrl.stats.metrics import Samples, task_means
+from jaxrl.stats.samples import once
 from jaxrl.stats.scores import Scores
 
-Profile = Callable[[Counts], np.ndarray]
-"""The profile of each resample, [K, R]."""
+Profile = Callable[[Samples], np.ndarray]
+"""The profile of each sample, [K, R]."""
 
 
 def run_score_profile(
@@ -37,8 +38,8 @@ def run_score_profile(
     taus = np.asarray(thresholds, dtype=np.float64)
     above = [(x > taus[:, None]).astype(np.float64) for x in scores.runs]  # [K, n_t] each
 
-    def profile(counts: Counts) -> np.ndarray:
-        shares = [a @ c / len(c) for a, c in zip(above, counts, strict=True)]
+    def profile(samples: Samples) -> np.ndarray:
+        shares = [a @ s.counts() / s.draws for a, s in zip(above, samples, strict=True)]
         return np.mean(shares, axis=0)
 
     return _band(scores, taus, profile, interval, seed, reps, level)
@@ -56,8 +57,8 @@ def average_score_profile(
     """Share of tasks whose mean score is above each threshold [K]; see `run_score_profile`."""
     taus = np.asarray(thresholds, dtype=np.float64)
 
-    def profile(counts: Counts) -> np.ndarray:
-        means = task_means(scores.runs, counts)
+    def profile(samples: Samples) -> np.ndarray:
+        means = task_means(scores.runs, samples)
         return np.stack([(means > tau).mean(0) for tau in taus])
 
     return _band(scores, taus, profile, interval, seed, reps, level)

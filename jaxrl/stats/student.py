@@ -15,7 +15,8 @@ import math
 import numpy as np
 
 from jaxrl.stats.bootstrap import Seed, percentiles, resamples
-from jaxrl.stats.metrics import Metric, Runs, once
+from jaxrl.stats.metrics import Metric, Runs
+from jaxrl.stats.samples import Sample, Weighted
 
 
 def student_interval(
@@ -24,7 +25,7 @@ def student_interval(
     """Ends of the interval. Every task has at least two runs."""
     sizes = [len(x) for x in runs]
     blocks = resamples(sizes, reps, seed, left_out=1)
-    drawn = np.concatenate([metric(runs, counts) for counts in blocks])
+    drawn = np.concatenate([metric(runs, samples) for samples in blocks])
     percentiles(drawn[:2], level)  # refuses a bad level
     error = float(drawn.std())
     half = t_quantile(level, degrees_of_freedom(runs, metric)) * error
@@ -34,12 +35,11 @@ def student_interval(
 def degrees_of_freedom(runs: Runs, metric: Metric) -> int:
     """(sum_t v_t)^2 / sum_t v_t^2 / (n_t - 1), rounded down, with the jackknife's share v_t of each
     task in the metric's variance."""
-    counts = once([len(x) for x in runs])
     shares = []
     for t, x in enumerate(runs):
         n = len(x)
-        without = [np.ones((len(c), n)) for c in counts]
-        without[t] = 1 - np.eye(n)
+        without: list[Sample] = [Weighted(len(y), np.ones((len(y), n))) for y in runs]
+        without[t] = Weighted(n - 1, 1 - np.eye(n))
         shares.append((n - 1) * float(metric(runs, without).var()))
     total = sum(shares)
     if total == 0:

@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 from jaxrl import stats
 from jaxrl.errors import UsageError
 from jaxrl.stats import bootstrap, student
+from jaxrl.stats.samples import Drawn, Weighted
 from tests.stats.samples import uneven
 
 METRICS = [stats.mean, stats.median, stats.iqm, stats.optimality_gap]
@@ -24,16 +25,28 @@ def scores(rng, sizes=(3, 8, 5, 5, 2)):
 @pytest.mark.parametrize("left_out", [0, 1])
 def test_each_task_is_resampled_within_itself(left_out):
     sizes = (3, 1, 6)
-    (counts,) = bootstrap.resamples(sizes, 500, left_out=left_out, block=500)
-    for n, c in zip(sizes, counts, strict=True):
-        assert c.shape == (n, 500)
-        assert (c.sum(0) == n - left_out).all()
+    (samples,) = bootstrap.resamples(sizes, 500, left_out=left_out, block=500)
+    for n, s in zip(sizes, samples, strict=True):
+        assert s.counts().shape == (n, 500)
+        assert (s.counts().sum(0) == n - left_out).all()
+        assert s.draws == n - left_out
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 10, 11, 24, 25, 26, 127, 128, 300])
+@pytest.mark.parametrize("left_out", [0, 1])
+def test_sums_and_counts_tell_of_the_same_draws(n, left_out):
+    """Numbers of one, several and not quite several draws each."""
+    rng = np.random.default_rng(n)
+    sample = Drawn.by(rng, n, n - left_out, 40)
+    x = rng.normal(size=n)
+    np.testing.assert_allclose(sample.sum(x), x @ sample.counts(), rtol=0, atol=1e-11)
+    assert (sample.counts().sum(0) == n - left_out).all()
 
 
 def test_every_resample_is_as_likely_as_it_should_be():
     """All 27 ordered draws of three runs are equally likely: 10 multisets, by chi-square."""
     (counts,) = bootstrap.resamples((3,), 54_000, seed=1, block=54_000)
-    kinds, observed = np.unique(counts[0].T, axis=0, return_counts=True)
+    kinds, observed = np.unique(counts[0].counts().T, axis=0, return_counts=True)
     assert len(kinds) == 10
     expected = [54_000 * scipy_stats.multinomial.pmf(k, 3, [1 / 3] * 3) for k in kinds]
     assert scipy_stats.chisquare(observed, expected).pvalue > 1e-4
@@ -41,7 +54,7 @@ def test_every_resample_is_as_likely_as_it_should_be():
 
 def test_tasks_and_runs_are_drawn_independently():
     (counts,) = bootstrap.resamples((4, 4), 20_000, seed=2, block=20_000)
-    drawn = np.concatenate(counts)
+    drawn = np.concatenate([s.counts() for s in counts])
     within, between = np.corrcoef(drawn)[:4, :4], np.corrcoef(drawn)[:4, 4:]
     np.testing.assert_allclose(within[~np.eye(4, dtype=bool)], -1 / 3, atol=0.03)  # multinomial
     np.testing.assert_allclose(between, 0, atol=0.03)
@@ -53,7 +66,8 @@ def test_blocks_do_not_change_the_draws(block):
     whole = next(bootstrap.resamples(sizes, 1000, seed=3, block=1000))
     parts = list(bootstrap.resamples(sizes, 1000, seed=3, block=block))
     for t in range(len(sizes)):
-        np.testing.assert_array_equal(np.concatenate([p[t] for p in parts], axis=1), whole[t])
+        drawn = np.concatenate([p[t].counts() for p in parts], axis=1)
+        np.testing.assert_array_equal(drawn, whole[t].counts())
 
 
 def test_memory_does_not_change_an_interval(monkeypatch):
@@ -98,7 +112,7 @@ def test_the_interval_of_a_small_sample_equals_the_one_of_all_its_resamples(metr
         for j in itertools.product(range(2), repeat=2):
             columns.append([np.bincount(i, minlength=3), np.bincount(j, minlength=2)])
     counts = [np.stack([c[t] for c in columns], axis=1).astype(float) for t in (0, 1)]
-    exact = np.sort(metric(runs, counts))
+    exact = np.sort(metric(runs, [Weighted(len(c), c) for c in counts]))
     values = np.unique(exact.round(12))
     shares = np.array([(exact <= v + 1e-9).mean() for v in values])
     tail = 0.02  # resamples of 50,000 put the quantile at the same value unless a step is this near

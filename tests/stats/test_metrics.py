@@ -9,7 +9,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from jaxrl import stats
-from jaxrl.stats.metrics import once
+from jaxrl.stats.samples import once
 from tests.stats.samples import resampled, uneven
 
 METRICS = [stats.mean, stats.median, stats.iqm, stats.optimality_gap]

@@ -99,7 +99,7 @@ TOUCHING_BLOCK = TOUCHING_BALL
 def push_model() -> mujoco.MjSpec:
     """A heavier ant in a room whose middle a block fills."""
     spec = ant.body()
-    maze = parse(PUSH_MAZE, PUSH_CELL)
+    maze = parse(PUSH_MAZE, PUSH_CELL, cells="#.RGM")
     for geom in spec.geoms:
         geom.solimp = SOLIMP
         geom.density = DENSITY

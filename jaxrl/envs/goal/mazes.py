@@ -73,7 +73,6 @@ R.#
 #G#
 """
 
-CELLS = "#.RGM"
 WALL_COLOUR = (0.5, 0.35, 0.2, 1.0)
 UP = (-1.0, 0.0, 0.0)
 """The direction that is up in the text and in the picture."""
@@ -164,8 +163,14 @@ class Maze:
         return boxes
 
 
-def parse(text: str, cell: float, what: str = "maze") -> Maze:
-    """The maze that `text` draws, of cells `cell` metres wide; `what` names it in errors.
+def parse(text: str, cell: float, what: str = "maze", cells: str = "#.RG") -> Maze:
+    """The maze that `text` draws.
+
+    Args:
+      text: the map.
+      cell: edge of a cell, m.
+      what: its name in errors.
+      cells: characters that it may have.
 
     Raises:
       UsageError: another character, lines of different length, no free cell, or a goal cell that
@@ -173,7 +178,7 @@ def parse(text: str, cell: float, what: str = "maze") -> Maze:
     """
     rows = tuple(line.rstrip() for line in text.strip("\n").splitlines())
     for number, row in enumerate(rows, 1):
-        strange = sorted(set(row) - set(CELLS))
+        strange = sorted(set(row) - set(cells))
         if strange:
             raise UsageError(
                 f"{what}: line {number} has {strange[0]!r}; a cell is # (wall), . (free), "

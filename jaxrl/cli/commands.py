@@ -32,7 +32,7 @@ def train(arguments: list[str]) -> int:
     agent = agents.default(name)
     options = merged(
         "Options",
-        {"task": "Name of the task; `jaxrl envs` lists them."},
+        {"task": "Name of the task (`jaxrl envs` lists them), or FILE.py:TASK of your own."},
         run=TrainConfig(),
         agent=agent,
     )

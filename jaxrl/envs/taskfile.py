@@ -172,3 +172,13 @@ def _one_line(file: Path) -> Iterator[None]:
 
 def _is(frame: traceback.FrameSummary, file: Path) -> bool:
     return frame.filename == str(file)
+
+
+def model_hash(task: Task) -> str:
+    """Hash of the task's compiled model, meshes and pictures included."""
+    import mujoco
+
+    model = task.model().compile()
+    content = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, content)
+    return hashlib.sha256(content.tobytes()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from jaxrl.train import console, media
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
 from jaxrl.train.config import ENV_OPTIONS, TrainConfig
 from jaxrl.train.evaluate import Evaluator
-from jaxrl.train.runlog import RunFolder
+from jaxrl.train.runlog import TASK_HASHES, RunFolder
 
 FREE = {"out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"}
 """Settings that a resume may change: they do not touch what is computed."""
@@ -37,8 +37,8 @@ def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -
     # A setting that the stored run does not know was at its default.
     defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
     stored["run"] = {**defaults, **stored.get("run", {})}
-    for key in ("env_id", "exp_name", "agent", "run", "versions", "device"):
-        _same(key, stored.get(key), described[key], path)
+    for key in ("env_id", *TASK_HASHES, "exp_name", "agent", "run", "versions", "device"):
+        _same(key, stored.get(key), described.get(key), path)
     return folder
 
 
@@ -61,7 +61,7 @@ def finish(
     """Writes curve.png and policy.mp4, and says where everything lies."""
     config = folder.config()
     curve = folder.path / "curve.png"
-    title = f"{config['exp_name']} on {config['env_id']}, seed {config['seed']}"
+    title = f"{config['exp_name']} on {evaluator.env.spec.name}, seed {config['seed']}"
     media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title)
     lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {curve}"]
     if result.finished and video:
@@ -121,6 +121,8 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
         raise UsageError(
             f"{path}/config.json is of another version of jaxrl ({version}): {error}"
         ) from None
+    except UsageError as error:
+        raise UsageError(f"{path}/config.json: {error}") from error
     agent = agents.bound(agent, own.spec).canonical()
     env = make(task, **options) if task else own
     sizes = ("observation_size", "action_size")

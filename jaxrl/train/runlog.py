@@ -14,11 +14,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from jaxrl.envs import taskfile
 from jaxrl.errors import UsageError
+from jaxrl.report.tracked import code_hash
 
 Metrics = dict[str, float | int]
 
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "orbax-checkpoint")
+
+
+TASK_HASHES = ("task_file_hash", "task_model_hash")
+"""Keys of config.json for a task of the user's own."""
 
 
 class RunFolder:
@@ -197,7 +203,8 @@ def describe(agent_name: str, agent: Any, env_id: str, config: Any) -> dict[str,
     """The content of config.json: all that it takes to run this again."""
     fields = dataclasses.asdict(config)
     return {
-        "env_id": env_id,
+        "env_id": taskfile.absolute(env_id),
+        **task_hashes(env_id),
         "exp_name": agent_name,
         "seed": config.seed,
         "command": command_line(),
@@ -207,6 +214,16 @@ def describe(agent_name: str, agent: Any, env_id: str, config: Any) -> dict[str,
         "versions": versions(),
         "device": device(),
     }
+
+
+def task_hashes(env_id: str) -> dict[str, str]:
+    """Of a task of the user's own: hashes of its file (without comments) and of its model, so that
+    a resume notices a change of either. Nothing for other tasks."""
+    found, task = taskfile.split(env_id), taskfile.load(env_id)
+    if found is None or task is None:
+        return {}
+    hashes = (code_hash([found[0]]), taskfile.model_hash(task))
+    return dict(zip(TASK_HASHES, hashes, strict=True))
 
 
 def command_line() -> str:

@@ -24,7 +24,9 @@ import numpy as np
 
 from jaxrl import agents
 from jaxrl.agents._common import weak_leaves
+from jaxrl.envs import taskfile
 from jaxrl.envs.registry import make
+from jaxrl.envs.task import never
 from jaxrl.train import config as config_module
 from jaxrl.train import console, results
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
@@ -34,6 +36,10 @@ from jaxrl.train.online import OnlineLoop, TrainState
 from jaxrl.train.runlog import Metrics, MetricsWriter, RunFolder, describe
 
 Array = jax.Array
+
+
+SHORT = 10
+"""Steps of an episode that may end early, as far as starts are drawn ahead."""
 
 
 class RunFailed(RuntimeError):
@@ -76,7 +82,7 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
     """
     options = {name: getattr(config, name) for name in config_module.ENV_OPTIONS}
     eval_env = make(env_id, num_instances=config.eval_episodes, **options)
-    slots = _start_slots(config, eval_env.spec.episode_length)
+    slots = _start_slots(config, eval_env)
     env = make(
         env_id,
         num_instances=config.num_envs,
@@ -92,7 +98,7 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
     config_module.check_memory(config, needed)
     config_module.check_instances(config, agent, loop)
     described = describe(agent_name, agent, env_id, config)
-    path = config.out or Path("runs", f"{agent_name}_{env_id.replace('/', '-')}_s{config.seed}")
+    path = config.out or Path("runs", f"{agent_name}_{taskfile.short(env_id)}_s{config.seed}")
     folder = results.open_or_create(path, described, config)
     console.say(
         f"{agent_name} on {env_id}: {config.steps:,} steps, physics {engine_name(env)}, "
@@ -376,15 +382,22 @@ class Run:
 
 def engine_name(env: Any) -> str:
     """Name of the physics engine under any wrappers; "none" for a probe."""
-    while hasattr(env, "env"):
-        env = env.env
+    env = _innermost(env)
     return env.engine.name if hasattr(env, "engine") else "none"
 
 
-def _start_slots(config: TrainConfig, episode_length: int) -> int:
-    """Starts that one instance can use in a chunk, if its episodes last to the clock."""
+def _innermost(env: Any) -> Any:
+    return _innermost(env.env) if hasattr(env, "env") else env
+
+
+def _start_slots(config: TrainConfig, env: Any) -> int:
+    """Starts that one instance can use in a chunk, if its episodes last to the clock, or to the row
+    `SHORT` where the task can end them before. Starts that do not suffice are counted."""
     rows = -(-config.chunk_steps // config.num_envs)
-    return 1 + rows // (episode_length + 1)
+    task, length = getattr(_innermost(env), "task", None), env.spec.episode_length
+    if task is not None and task.terminated is not never:
+        length = min(length, SHORT)
+    return 1 + rows // (length + 1)
 
 
 def _ceil(value: int, multiple: int) -> int:

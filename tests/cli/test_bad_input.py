@@ -24,7 +24,10 @@ TABLE = {
     "train gqn walker-wlak": f"unknown task 'walker-wlak'; {NEAR}",
     "train": f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {AGENTS}",
     "train --steps 5": f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {AGENTS}",
-    "train gqn": f"TASK is missing: Name of the task; `jaxrl envs` lists them {HELP}",
+    "train gqn": (
+        "TASK is missing: Name of the task (`jaxrl envs` lists them), or FILE.py:TASK of your own "
+        f"{HELP}"
+    ),
     f"{TRAIN} --physics fast": "unknown physics engine 'fast'; there are: auto, native",
     # Options and their types.
     f"{TRAIN} --lrr 3": f"unrecognized options: --lrr, 3 {HELP}",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxrl.cli.options import merged, parse
+from jaxrl.cli.options import merged, parse, values_of
 from jaxrl.errors import UsageError
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
@@ -29,12 +30,20 @@ def train(arguments: list[str]) -> int:
         return 0
     if not name or name.startswith("-"):
         raise UsageError(f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {known}")
-    agent = agents.default(name)
+    agent, run_config = agents.default(name), TrainConfig()
+    peers = _peers(name)
+    peer = peers.get("".join(values_of(PEER, arguments)[:1]))
+    if peer:
+        instances = "".join(values_of("--num-envs", arguments)[:1])
+        loop = peer.run(int(instances) if instances.isdecimal() else None)
+        run_config = dataclasses.replace(run_config, **loop)
+        agent = dataclasses.replace(agent, **peer.agent)
     options = merged(
         "Options",
         {"task": "Name of the task (`jaxrl envs` lists them), or FILE.py:TASK of your own."},
-        run=TrainConfig(),
+        run=run_config,
         agent=agent,
+        **({"peer": _peer_option(tuple(peers))} if peers else {}),
     )
     parsed: Any = parse(options, arguments[1:], f"jaxrl train {name}", f"Train {name} on a task.")
     if name == "decqn" and len(parsed.agent.bins) != 1:
@@ -42,6 +51,9 @@ def train(arguments: list[str]) -> int:
             f"decqn keeps one resolution, got --bins {' '.join(map(str, parsed.agent.bins))}; "
             "gqn grows through several"
         )
+    if peer:
+        settings = [_settings(parsed.run, loop), _settings(parsed.agent, peer.agent)]
+        print(f"settings of {peer.source}: {' '.join(settings)}")
     enable_compilation_cache()
     from jaxrl.train.runner import RunFailed
     from jaxrl.train.runner import train as run
@@ -52,6 +64,30 @@ def train(arguments: list[str]) -> int:
         print(f"jaxrl: {failure}", file=sys.stderr)
         return 1
     return 0 if result.finished else INTERRUPTED
+
+
+PEER = "--peer-settings"
+
+
+def _peers(agent: str) -> dict[str, Any]:
+    """Whole configurations of peers for the agent, by name."""
+    from jaxrl.agents.peers import PEERS
+
+    return dict(PEERS.get(agent, {}))
+
+
+def _peer_option(names: tuple[str, ...]) -> Any:
+    """A dataclass with the option `--peer-settings`, whose values become other options' defaults
+    before the command line is parsed."""
+    text = "Start from the whole configuration of a peer (jaxrl/agents/peers.py)."
+    kind: Any = Annotated[Literal[names] | None, tyro.conf.arg(help=text)]
+    default = dataclasses.field(default=None)
+    return dataclasses.make_dataclass("Peer", [("peer_settings", kind, default)])()
+
+
+def _settings(options: Any, names: Iterable[str]) -> str:
+    """Options as the command line takes them."""
+    return " ".join(f"{name}={getattr(options, name)}" for name in names)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _one_line(message: str, arguments: list[str], prog: str) -> str:
         lines = [line for section in others for line in section]
         kinds = [line.split(maxsplit=1)[1] for line in lines if line.startswith(f"{option} ")]
         if kinds:
-            values = " ".join(map(repr, _values(option, arguments)))
+            values = " ".join(map(repr, values_of(option, arguments)))
             said = f"{option} takes {IN_WORDS.get(kinds[0], kinds[0])}, got {values}"
     elif found := re.match(r"Missing from .*?: (\S+) (.*)\(required\)", said):
         said = f"{found[1]} is missing: {found[2].strip(' .')}"
@@ -95,7 +95,7 @@ def _one_line(message: str, arguments: list[str], prog: str) -> str:
     return f"{said} ({prog} --help says more)"
 
 
-def _values(option: str, arguments: list[str]) -> list[str]:
+def values_of(option: str, arguments: list[str]) -> list[str]:
     """What the command line gives to `option`; the last time counts."""
     values: list[str] = []
     inside = False

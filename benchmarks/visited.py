@@ -50,7 +50,7 @@ class Visited:
 
 
 def visited(name: str, seed: int = 0) -> Visited:
-    """INSTANCES * ROUNDS states of random play on `native`, from starts and poses of high reward."""
+    """INSTANCES * ROUNDS states of random play on `native`, from starts and high-reward poses."""
     env = MujocoEnv(task_named(name))
     low, high = np.array(env.spec.action_low), np.array(env.spec.action_high)
     random = np.random.RandomState(seed)

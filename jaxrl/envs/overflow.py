@@ -1,4 +1,4 @@
-"""Counting what MuJoCo Warp left out."""
+"""Counting the steps for which an engine had no room for all contacts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from jaxrl.envs.core import EnvState
 from jaxrl.envs.mujoco_env import MujocoEnv
-from jaxrl.envs.physics.warp import Warp
 from jaxrl.envs.task import Physics
 from jaxrl.envs.wrappers import Wrapper
 
@@ -32,20 +31,20 @@ class CountOverflow(Wrapper):
     """`metrics["overflow"]` counts the steps for which contacts or constraints had no room.
 
     Args:
-      env: a task on warp, without other wrappers.
+      env: a task on an engine with `advance`, such as `Warp`, without other wrappers.
     """
 
     def __init__(self, env: MujocoEnv):
         super().__init__(env)
-        assert isinstance(env.engine, Warp)
-        self._inner, self._engine = env, env.engine
+        assert hasattr(env.engine, "advance")
+        self._inner, self._advance = env, env.engine.advance
 
     def reset(self, key: Array) -> EnvState:
         state = self.env.reset(key)
         return _counting(state, jnp.zeros((), jnp.int32))
 
     def step(self, state: EnvState, action: Array) -> EnvState:
-        physics, lost = self._engine.advance(state.physics, action.astype(jnp.float32))
+        physics, lost = self._advance(state.physics, action.astype(jnp.float32))
         taken = copy.copy(self._inner)
         taken.engine = Stepped(physics)
         count = state.metrics["overflow"] + (lost & ~state.last)

@@ -7,6 +7,7 @@ of `benchmarks/solver_iterations.py` asks. That script writes the file.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.util
 import json
@@ -111,6 +112,12 @@ def _automatic(task: Task) -> str:
     return "native" if unsupported(task, "mjx") else "mjx"
 
 
+def native(model: mujoco.MjModel, substeps: int) -> Native:
+    """`Native` with a model of its own: drawing a start switches actuation off in the environment's
+    for a moment, which another thread's or device's step must not see."""
+    return Native(copy.copy(model), substeps)
+
+
 def maker(task: Task, engine: str, num_instances: int) -> MakeEngine:
     """What `MujocoEnv` makes the task's engine with.
 
@@ -118,7 +125,7 @@ def maker(task: Task, engine: str, num_instances: int) -> MakeEngine:
       num_instances: how many step together, over all seeds; sizes warp's buffers.
     """
     if engine == "native":
-        return Native
+        return native
     if engine == "mjx":
         from jaxrl.envs.physics.mjx import Mjx
 

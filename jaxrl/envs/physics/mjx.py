@@ -77,6 +77,8 @@ def unsupported(model: mujoco.MjModel) -> list[str]:
     for kinds, found in sorted(pairs.items()):
         a, b = (mujoco.mjtGeom(k).name.removeprefix("mjGEOM_").lower() for k in kinds)
         missing.append(f"collision of {a} with {b} (geoms {found[0]}; {len(found)} in all)")
+    if (model.sensor_type == SENSOR.mjSENS_RANGEFINDER).any() and not model.nmat:
+        missing.append("rangefinders in a model without a material (give a geom one)")
     if model.opt.density or model.opt.viscosity or model.opt.wind.any():
         for geom in np.flatnonzero(model.geom_fluid[:, 0])[:1]:
             missing.append(f"ellipsoidal fluid forces (geom {named(model, geom)})")

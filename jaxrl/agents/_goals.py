@@ -18,6 +18,9 @@ T = TypeVar("T")
 Slice = Annotated[tuple[int, int], tyro.conf.Suppress]
 """Start and stop in the observation. `bind` takes it from the task, not from the command line."""
 
+Radius = Annotated[float, tyro.conf.Suppress]
+"""In the goal's unit, likewise."""
+
 UNBOUND = (0, 0)
 
 

@@ -1,6 +1,7 @@
 """Soft actor-critic with automatic temperature and twin critics.
 
-Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018 (arXiv 1812.05905).
+Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018 (arXiv 1812.05905). On goal
+tasks with hindsight experience replay: Andrychowicz et al., NeurIPS 2017 (arXiv 1707.01495).
 
 Actions live in (-1, 1)^A, where the policy draws them and replay stores them; `decode` scales them
 to the environment's bounds.
@@ -10,6 +11,7 @@ Shapes: B batch, O observation size, A action dimensions, C critics.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Literal
 
 import chex
@@ -20,12 +22,13 @@ import numpy as np
 import optax
 from flax import struct
 
-from jaxrl.agents import _common
+from jaxrl.agents import _common, _goals
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.policy import PolicyHead, TanhGaussian
+from jaxrl.replay.hindsight import Hindsight
 from jaxrl.replay.ring import Batch
 from jaxrl.replay.uniform import Uniform
 
@@ -50,6 +53,12 @@ class SAC:
     """alpha at the start."""
     entropy_per_action: float = -0.5
     """Target entropy in nats per action dimension; the paper takes -1."""
+    hindsight_share: float = 0.8
+    """Share of the rows that get a new goal (HER: 4 of 5)."""
+    hindsight: Literal["none", "future", "final", "random"] = static("none")
+    """Where new goals come from: later in the episode, its newest row, any row of the replay."""
+    hindsight_dense: bool = static(False)
+    """Reward a new goal by minus the distance; goes with --dense-reward."""
     critics: int = static(2)
     """Critics, C; the target and the policy take the least of them."""
     widths: tuple[int, ...] = static((256, 256))
@@ -64,6 +73,12 @@ class SAC:
     """Steps before the bootstrap."""
     precision: Literal["float32", "bfloat16"] = static("float32")
     """What networks compute in; parameters, losses and targets stay float32."""
+    achieved: _goals.Slice = static(_goals.UNBOUND)
+    """Of the observation; see `bind`."""
+    commanded: _goals.Slice = static(_goals.UNBOUND)
+    """Of the observation; see `bind`."""
+    radius: _goals.Radius = static(0.0)
+    """Distance under which a goal counts as reached; see `bind`."""
 
     def __post_init__(self) -> None:
         for name in ("critics", "batch_size", "n_step"):
@@ -71,13 +86,43 @@ class SAC:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, one per hidden layer, got {self.widths}")
+        if self.hindsight != "none" and self.n_step != 1:
+            raise UsageError(
+                f"hindsight rewards single steps: give --n-step 1, or --hindsight none; got "
+                f"n_step {self.n_step}"
+            )
 
     def canonical(self) -> SAC:
         """The same agent with strongly typed float32 leaves."""
         return _common.canonical(self)
 
-    def replay(self, time_slots: int, num_envs: int) -> Uniform:
+    def bind(self, spec: EnvSpec) -> SAC:
+        """The same agent; with hindsight, knowing where the task keeps its goals.
+
+        Raises:
+          UsageError: hindsight, and the task has no goal.
+        """
+        if self.hindsight == "none":
+            return self
+        radius = _goals.goal_of(spec, "sac with hindsight").radius
+        return _goals.bind(dataclasses.replace(self, radius=radius), spec, "sac with hindsight")
+
+    def replay(self, time_slots: int, num_envs: int) -> Uniform | Hindsight:
         """The replay that this agent learns from."""
+        if self.hindsight != "none":
+            return Hindsight(
+                discount=self.discount,
+                time_slots=time_slots,
+                num_envs=num_envs,
+                achieved=self.achieved,
+                commanded=self.commanded,
+                batch_size=self.batch_size,
+                strategy=self.hindsight,
+                law="uniform",
+                share=self.hindsight_share,
+                radius=self.radius,
+                dense=self.hindsight_dense,
+            )
         return Uniform(
             discount=self.discount,
             time_slots=time_slots,

@@ -91,6 +91,8 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
     if config.wandb and importlib.util.find_spec("wandb") is None:
         raise UsageError("--wandb needs the extra: pip install 'jaxrl[wandb]'")
+    if getattr(agent, "hindsight", "none") != "none":
+        _check_hindsight(config, agent)
     block = loop.block_steps
     if config.steps % block:
         low = config.steps // block * block
@@ -135,6 +137,21 @@ def check_goal(agent: Any, env: Env) -> None:
             f"the agent is after a single goal, and {spec.name} commands another in each episode; "
             f"choose one, as in --goal {' '.join(f'{x:.4g}' for x in goals[-1])} "
             f"({spec.goal.unit}), or give --no-single-goal"
+        )
+
+
+def _check_hindsight(config: TrainConfig, agent: Any) -> None:
+    """Raises `UsageError` where new goals would get other rewards than the task gives."""
+    if config.action_cost != 0 or config.action_repeat != 1:
+        raise UsageError(
+            f"hindsight computes the reward of a new goal anew, without action costs or repeats: "
+            f"got --action-cost {config.action_cost:g} and --action-repeat {config.action_repeat}; "
+            "leave them out, or give --hindsight none"
+        )
+    if config.dense_reward != agent.hindsight_dense:
+        raise UsageError(
+            "--dense-reward and --hindsight-dense go together, or new goals would be rewarded "
+            "otherwise than commanded ones; give both or neither"
         )
 
 

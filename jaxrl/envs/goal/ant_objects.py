@@ -37,16 +37,20 @@ def state(sim: Sim) -> jax.Array:
     return jnp.concatenate([ant.state(sim), sim.sensor("object_position")[:2]])
 
 
-def add_object(spec: mujoco.MjSpec, pos: list[float]) -> mujoco.MjsBody:
-    """Adds the body `object`, which moves and does not turn, and the sensor of its position."""
+def add_object(
+    spec: mujoco.MjSpec, pos: list[float], axes: str, friction: float = 0.0
+) -> mujoco.MjsBody:
+    """Adds the body `object`, which moves along `axes` and does not turn, and the sensor of its
+    position; `friction` in N along each axis."""
     body = spec.worldbody.add_body(name="object", pos=pos)
-    for name, axis in zip("xyz", np.eye(3), strict=True):
+    for axis in axes:
         body.add_joint(
-            name=f"object_{name}",
+            name=f"object_{axis}",
             type=mujoco.mjtJoint.mjJNT_SLIDE,
-            axis=axis,
+            axis=np.eye(3)["xyz".index(axis)],
             damping=[0.0, 0.0, 0.0],
             armature=0.0,
+            frictionloss=friction,
             limited=mujoco.mjtLimited.mjLIMITED_FALSE,
         )
     add_sensor(spec, "object_position", "framepos", BODY_FRAME, "object")
@@ -58,7 +62,7 @@ def ball_model() -> mujoco.MjSpec:
     spec = ant.body()
     for name in TOUCHING_BALL:
         spec.geom(name).conaffinity = OBJECT_CATEGORY
-    ball = add_object(spec, [0.0, 0.0, BALL])
+    ball = add_object(spec, [0.0, 0.0, BALL], "xyz")
     ball.add_geom(
         name="object",
         type=mujoco.mjtGeom.mjGEOM_SPHERE,
@@ -90,7 +94,8 @@ def ball_start(model, data, random):
 PUSH_CELL = 8.0  # m
 PUSH_WALL_HEIGHT = 4.0  # m
 BLOCK = (3.6, 3.6, 1.8)  # m, half sizes
-BLOCK_MASS = 0.0002  # kg
+BLOCK_MASS = 0.5  # kg; JaxGCRL's of 0.2 g is lifted by the friction of what pushes it
+BLOCK_FRICTION = 1.0  # N
 DENSITY = 40.0  # kg/m^3, of the ant's geoms
 SOLIMP = (0.995, 0.995, 0.01, 0.5, 2.0)
 TOUCHING_BLOCK = TOUCHING_BALL
@@ -107,13 +112,13 @@ def push_model() -> mujoco.MjSpec:
         spec.geom(name).conaffinity = OBJECT_CATEGORY
     add_walls(spec, maze, PUSH_WALL_HEIGHT, OBJECT_CATEGORY)
     middle = maze.centre(maze.where("M")[0])
-    block = add_object(spec, [*middle, BLOCK[2]])
+    block = add_object(spec, [*middle, BLOCK[2]], "xy", BLOCK_FRICTION)
     block.add_geom(
         name="object",
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=BLOCK,
         mass=BLOCK_MASS,
-        contype=OBJECT_CATEGORY | FLOOR_CATEGORY,
+        contype=OBJECT_CATEGORY,
         conaffinity=OBJECT_CATEGORY,
         solimp=SOLIMP,
         rgba=[0.9, 0.1, 0.1, 1.0],

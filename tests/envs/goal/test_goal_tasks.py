@@ -263,3 +263,37 @@ def test_pictures_show_the_goal(name):
     assert picture[changed][:, 1].mean() > picture[changed][:, 0].mean() + 30  # green
     grey = np.abs(picture - np.median(picture, axis=(0, 1))).max(-1)
     assert (grey > 40).sum() > changed.sum()  # the body, and walls
+
+
+@pytest.mark.parametrize("name, at, speed", [("ant-ball", (1.4, 0), 6), ("ant-push", (5.6, 8), 6)])
+def test_an_ant_moves_the_object_that_it_runs_into(name, at, speed):
+    """Towards +x; the object does not move while the ant is away from it."""
+    model, data = environment(name).model, mujoco.MjData(environment(name).model)
+    for touching in (False, True):
+        mujoco.mj_resetData(model, data)
+        environment(name).task.start(model, data, np.random.RandomState(0))
+        data.qpos[:3] = (at[0] - 2.3, at[1], 0.7)
+        data.qpos[3:7] = 1, 0, 0, 0
+        data.qvel[:] = 0
+        data.qvel[0] = speed * touching
+        if name == "ant-ball":
+            data.qpos[15:18] = *at, 0
+        mujoco.mj_forward(model, data)
+        before = data.body("object").xpos.copy()
+        mujoco.mj_step(model, data, 60)
+        moved = data.body("object").xpos - before
+        assert moved[0] > 0.1 if touching else np.abs(moved[:2]).max() < 1e-3
+        assert abs(moved[2]) < 0.05  # not lifted
+
+
+def test_the_ball_stops_by_friction_with_the_floor():
+    """v^2 / (2 mu g) with mu = 1, as measured in brax's spring physics: 0.2 m at 2 m/s."""
+    model, data = environment("ant-ball").model, mujoco.MjData(environment("ant-ball").model)
+    environment("ant-ball").task.start(model, data, np.random.RandomState(0))
+    data.qpos[15:18] = 10, 10, 0
+    mujoco.mj_step(model, data, 100)
+    data.qvel[14] = 2.0
+    mujoco.mj_step(model, data, 100)
+    way = data.qpos[15:17] - 10
+    assert np.linalg.norm(way) == pytest.approx(4 / (2 * 9.81), rel=0.1)
+    assert np.abs(data.qvel[14:17]).max() < 0.01

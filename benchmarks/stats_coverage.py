@@ -71,7 +71,7 @@ def coverage(kind: str, tasks: int, n: int, truth: dict[str, float]) -> list[dic
 
 def main() -> None:
     """Simulates and prints."""
-    rows = []
+    rows, commit = [], git_commit()  # of what is being run
     print(f"{'scores':<10}{'tasks':>6}{'runs':>6}  {'metric':<8}{'method':<12}coverage  width")
     for kind in ("normal", "skewed", "failing"):
         for tasks in (1, 26):
@@ -90,7 +90,7 @@ def main() -> None:
                     )
     result = {
         "command": command_line(),
-        "commit": git_commit(),
+        "commit": commit,
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "device": {"platform": "cpu", "kind": processor(), "cores": os.cpu_count()},
         "sets": SETS,

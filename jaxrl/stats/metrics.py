@@ -15,6 +15,9 @@ import numpy as np
 
 from jaxrl.stats.samples import Sample
 
+IQM_BLOCK = 2**18
+"""Weights of runs in samples that are summed at once; they stay in the processor's cache."""
+
 Runs = Sequence[np.ndarray]
 """For each task, its scores, [n_t]."""
 Samples = Sequence[Sample]
@@ -47,35 +50,30 @@ def iqm(runs: Runs, samples: Samples) -> np.ndarray:
     """
     x = np.concatenate(runs)
     order = np.argsort(x, kind="stable")
-    mass, unit = _mass(np.argsort(order), samples)
-    for i in range(1, len(x)):  # np.cumsum(axis=0) is many times slower
-        mass[i] += mass[i - 1]
+    x, rank = x[order], np.argsort(order)
+    counts = [s.counts() for s in samples]
+    # Whole-number weights: sums of them are exact, and a score that is cut counts nothing.
+    unit = math.lcm(*(s.draws for s in samples))
+    weights = [unit // s.draws for s in samples]
     total = float(unit * len(runs))
     cut = len(x) // 4 * total / len(x)
-    np.clip(mass, cut, total - cut, out=mass)
-    x = x[order]
-    first = x[0] * (mass[0] - cut)
-    return (first + x[1:] @ (mass[1:] - mass[:-1])) / (total - 2 * cut)
-
-
-def _mass(rank: np.ndarray, samples: Samples) -> tuple[np.ndarray, int]:
-    """Each score's weight in each sample, in the order of the scores, [N, R]; and each task's sum.
-
-    Weights are whole numbers, so that sums of them are exact: a score that is cut counts nothing,
-    however large it is.
-    """
-    unit = math.lcm(*(s.draws for s in samples))
-    mass: np.ndarray | None = None
-    start = 0
-    for s in samples:
-        counts = s.counts()
-        if mass is None:
-            mass = np.empty((len(rank), counts.shape[1]))
-        rows = rank[start : start + len(counts)]
-        mass[rows] = counts if s.draws == unit else counts * float(unit // s.draws)
-        start += len(counts)
-    assert mass is not None
-    return mass, unit
+    small = total < 2**24 and cut.is_integer()  # float32 holds every sum
+    reps = counts[0].shape[1]
+    block = max(64, IQM_BLOCK // len(x))
+    means = np.empty(reps)
+    mass = np.empty((len(x), min(block, reps)), np.float32 if small else np.float64)
+    for start in range(0, reps, block):
+        columns = slice(start, min(start + block, reps))
+        m = mass[:, : columns.stop - columns.start]
+        row = 0
+        for c, weight in zip(counts, weights, strict=True):
+            m[rank[row : row + len(c)]] = np.multiply(c[:, columns], weight, dtype=mass.dtype)
+            row += len(c)
+        for i in range(1, len(x)):  # np.cumsum(axis=0) is many times slower
+            m[i] += m[i - 1]
+        np.clip(m, cut, total - cut, out=m)
+        means[columns] = x[0] * (m[0] - cut) + x[1:] @ (m[1:] - m[:-1]).astype(np.float64)
+    return means / (total - 2 * cut)
 
 
 def optimality_gap(runs: Runs, samples: Samples, gamma: float = 1.0) -> np.ndarray:

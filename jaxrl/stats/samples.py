@@ -30,7 +30,7 @@ class Sample(Protocol):
         ...
 
     def counts(self) -> np.ndarray:
-        """How often each run is in each sample, [n, R]; a column sums to m."""
+        """How often each run is in each sample, floats [n, R]; a column sums to m."""
         ...
 
 
@@ -86,9 +86,9 @@ class Drawn:
         reps = self.numbers.shape[1]
         if self.at_a_time == 1:
             cells = self.numbers * reps + np.arange(reps)
-            counts = np.bincount(cells.ravel(), minlength=self.n * reps)
-            return counts.reshape(self.n, reps).astype(np.float64)
-        counts = np.empty((self.n, reps))
+            counted = np.bincount(cells.ravel(), minlength=self.n * reps)
+            return counted.reshape(self.n, reps).astype(np.float32)
+        counts = np.empty((self.n, reps), np.float32)
         for first in range(0, self.n, 8):  # eight counts in the bytes of one sum
             packed = self._look_up(functools.partial(_packed, self.n, first))
             some = counts[first : first + 8]
@@ -116,7 +116,7 @@ def _sums(x: np.ndarray, digits: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=256)
 def _packed(n: int, first: int, digits: int) -> np.ndarray:
-    """How often each of eight runs is among the digits of each number: a byte each, low one first."""
+    """How often each of eight runs is among a number's digits: a byte each, the low one first."""
     ones = np.zeros(n, "<u8")
     some = ones[first : first + 8]
     some[:] = 256 ** np.arange(len(some), dtype="<u8")

@@ -2,7 +2,7 @@
 
 Two runs are pooled as seeds of one agent only if their settings agree. Where they differ within a
 task, the settings that differ become part of the agent's name ("gqn, growth linear"); where what
-the task itself is differs (its action cost, say), they become part of the task's name. Needs no jax.
+the task itself is differs (its action cost, say), they become part of the task's name. No jax.
 """
 
 from __future__ import annotations

@@ -31,10 +31,11 @@ def cheetah(model, data, random):
 
 
 def dog(model, data, random):
-    """On its paws with some speed ahead; one in four lies on its side."""
+    """On its paws, around one of the rewarded speeds; one in four lies on its side."""
     yaw = 2 * np.arctan2(data.qpos[6], data.qpos[3])
-    speed = 0.7 * 20 ** random.rand()
+    speed = random.choice([1.5, 4, 12]) * random.uniform(0.7, 1.3)
     data.qvel[:6] = speed * np.cos(yaw), speed * np.sin(yaw), 0, 0, 0, 0
+    data.act[:] = 0
     if random.rand() < 0.25:
         data.qpos[2:7] = 0.15, np.sqrt(0.5), np.sqrt(0.5), 0, 0
 
@@ -66,7 +67,7 @@ def humanoid(model, data, random):
     """On its feet, at rest or running in any direction."""
     data.qpos[:] = model.qpos0
     data.qpos[7:] += 0.02 * random.randn(model.nq - 7)
-    speed, heading = random.choice([0, random.uniform(0, 15)]), random.uniform(0, 2 * np.pi)
+    speed, heading = random.choice([0, random.uniform(8, 15)]), random.uniform(0, 2 * np.pi)
     data.qvel[:2] = speed * np.cos(heading), speed * np.sin(heading)
 
 

@@ -22,6 +22,7 @@ from tests.envs import dmc
 TASKS = sorted(registry.tasks())
 INSTANCES = 96
 ROUNDS, STEPS = 6, 30  # a round of states is taken every `STEPS` steps of play
+FEWER_STEPS = {"dog": 4}  # it falls soon, and no domain takes longer to step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,11 +51,11 @@ def case(name: str) -> Case:
         noise = np.clip(bias + random.uniform(-1, 1, bias.shape), -1, 1)
         return np.float32(low + (high - low) * (noise + 1) / 2)
 
-    rounds = []
+    rounds, steps = [], FEWER_STEPS.get(name.split("-")[0], STEPS)
     for _ in range(ROUNDS):
         no = jnp.zeros(INSTANCES, bool)
         rounds.append((states.replace(terminated=no, truncated=no), act()))
-        for _ in range(STEPS):
+        for _ in range(steps):
             states = step(states, act())
     return Case(env, step, first, rounds)
 
@@ -131,8 +132,15 @@ def all_at_the_end(engine, sensors):
         ("swimmer-swimmer6", before_last_substep),
         ("fish-upright", before_last_substep),
         ("fish-swim", before_last_substep),
+        ("hopper-hop", before_last_substep),
+        ("humanoid-walk", before_last_substep),
+        ("quadruped-run", before_last_substep),
+        ("dog-stand", before_last_substep),
         ("finger-spin", all_at_the_end),
         ("finger-turn-hard", all_at_the_end),
+        ("hopper-stand", all_at_the_end),
+        ("quadruped-walk", all_at_the_end),
+        ("dog-stand", all_at_the_end),
     ],
 )
 def test_wrong_moment_is_caught(name, mutant, monkeypatch):

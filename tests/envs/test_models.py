@@ -1,4 +1,4 @@
-"""The swimmers, which are built link by link here, are dm_control's, number by number."""
+"""The models that are built or altered here are dm_control's, number by number."""
 
 import mujoco
 import numpy as np
@@ -45,3 +45,22 @@ def test_the_model_is_dm_controls(links):
     assert len(ours) > 500
     for key, values in ours.items():
         np.testing.assert_allclose(values, theirs[key], rtol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hopper-stand", "hopper-hop", "humanoid-run", "quadruped-walk", "quadruped-run"]
+    + ["dog-stand", "dog-walk", "dog-trot", "dog-run"],
+)
+def test_only_sensors_are_added(name):
+    """All arrays are dm_control's, but those of the sensors and of names and files."""
+    ours, theirs = MujocoEnv(registry.tasks()[name]).model, dmc.load(name).physics.model.ptr
+    arrays = {
+        k: getattr(theirs, k) for k in dir(theirs) if not k.startswith(("_", "name", "sensor"))
+    }
+    for key, array in arrays.items():
+        if isinstance(array, np.ndarray) and not key.endswith("pathadr"):
+            np.testing.assert_array_equal(getattr(ours, key), array, err_msg=key)
+    options = [k for k in dir(theirs.opt) if not k.startswith("_")]
+    different = [k for k in options if np.any(getattr(ours.opt, k) != getattr(theirs.opt, k))]
+    assert different == ["disableflags"]

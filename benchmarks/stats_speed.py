@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from importlib import metadata
-from pathlib import Path
 
 import numpy as np
+from provenance import ROOT, described
 from rliable import library, metrics
 
 from jaxrl import stats
 
-ROOT = Path(__file__).parents[1]
 REPS, FEW = 50_000, 2_000
 PACKAGES = ("numpy", "scipy", "rliable", "arch", "pandas")
 AGGREGATES = {
@@ -96,25 +92,11 @@ def cases() -> list[tuple[str, str, int, Callable[[], Ends], Callable[[], Ends]]
     return found
 
 
-def commit() -> str:
-    """Of the source tree, with "+" if it has changes; without jax, which is not there."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
-
-    dirty = git("status", "--porcelain", "--untracked-files=no", "jaxrl/stats", "benchmarks")
-    return git("rev-parse", "HEAD").strip() + "+" * bool(dirty)
-
-
-def processor() -> str:
-    """The processor's name."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
-
-
 def main() -> None:
     """Measures and prints."""
-    rows = []
+    rows: list[dict] = []
+    result: dict = {"command": "tools/check_rliable.sh benchmarks/stats_speed.py"}
+    result |= described(*PACKAGES)
     print(
         f"{'interval of':<17}{'runs x tasks':<14}{'reps':>6}{'ours s':>9}{'rliable':>9}{'ratio':>7}"
     )
@@ -141,17 +123,8 @@ def main() -> None:
             f"{name:<17}{shape:<14}{reps:>6}{cpu:>9.3f}{peer_cpu:>9.2f}{peer_cpu / cpu:>7.0f}",
             flush=True,
         )
-    result = {
-        "command": "tools/check_rliable.sh benchmarks/stats_speed.py",
-        "commit": commit(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in PACKAGES},
-        },
-        "device": {"platform": "cpu", "kind": processor(), "cores": os.cpu_count()},
-        "load_average": os.getloadavg()[0],
-        "rows": rows,
-    }
+    result["load_average_at_the_end"] = os.getloadavg()[0]
+    result["rows"] = rows
     path = ROOT / "benchmarks" / "results" / "stats_speed.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxrl.cli.compare import compare
 from jaxrl.cli.options import merged, parse, values_of
 from jaxrl.errors import UsageError
 
@@ -240,6 +241,7 @@ COMMANDS = {
     "eval": evaluate,
     "render": render,
     "export": export,
+    "compare": compare,
     "envs": envs,
     "doctor": doctor,
 }

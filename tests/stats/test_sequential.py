@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import numpy as np
@@ -75,12 +76,13 @@ class TestPackage:
             AdaStop(["a", "b"]).look({"a": [1.0] * 5, "b": [1.0, 2.0, 3.0, 4.0, np.nan]})
 
     def test_its_level_is_the_one_asked_for(self):
-        """Of 400 comparisons of equal agents, 20 may differ at level 0.05; asked for 0.05 itself,
-        the package finds 40."""
+        """Of all 20 ways to deal six scores to two equal agents, 4 may differ at level 0.2. Asked
+        for 0.2 itself, the package finds 8 (benchmarks/results/adastop_level.json has more)."""
+        scores = np.array([1.0, 2.0, 4.0, 8.0, 16.0, 32.0])
         found = 0
-        for seed in range(400):
-            rng = np.random.default_rng(seed)
-            test = AdaStop(["a", "b"], groups=1)
-            (decision,) = test.look({"a": rng.normal(size=5), "b": rng.normal(size=5)})
+        for dealt in itertools.combinations(range(6), 3):
+            mine = np.isin(np.arange(6), dealt)
+            test = AdaStop(["a", "b"], group_size=3, groups=1, alpha=0.2)
+            (decision,) = test.look({"a": scores[mine], "b": scores[~mine]})
             found += decision.verdict != "equal"
-        assert 8 <= found <= 30
+        assert 1 <= found <= 4

@@ -1,4 +1,4 @@
-"""The command line: `jaxrl train | eval | render | export | compare | envs | doctor`.
+"""The command line: `jaxrl train | eval | render | export | compare | report | envs | doctor`.
 
 Bad input is one line on standard error and exit code 2, a failed run 1, a run that a signal
 stopped 75 (EX_TEMPFAIL: run me again).
@@ -17,9 +17,10 @@ usage: jaxrl COMMAND ...
 
   train AGENT TASK   train; `jaxrl train AGENT --help` documents every option
   eval RUN           evaluate a run's policy
-  render RUN         film a run's policy
+  render RUN         film a run's policy, or record it for a page (--html)
   export RUN         write a run's policy as one file that needs nothing but jax
   compare RUN...     say which agent is better, and after how many seeds
+  report RUN...      results, curves and policies of runs as one page, figures or tables
   envs               list the tasks
   doctor             print engine, threads, devices, cache and versions
 """

@@ -13,6 +13,7 @@ import tyro
 
 from jaxrl.cli.compare import compare
 from jaxrl.cli.options import merged, parse, values_of
+from jaxrl.cli.report import render_html, report
 from jaxrl.errors import UsageError
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
@@ -134,7 +135,9 @@ class RenderOptions:
 
     run: RunPath
     out: Path | None = None
-    """Video file; by default policy.mp4 in the run folder."""
+    """File; by default policy.mp4, or with --html policy.html, in the run folder."""
+    html: bool = False
+    """Write a page that plays the episode in three dimensions; needs no OpenGL library."""
     seed: int = 0
     """Of the episode's start."""
     step: int | None = None
@@ -148,6 +151,8 @@ def render(arguments: list[str]) -> int:
     from jaxrl.train.results import load, write_video
 
     trained = load(options.run, 1, options.step)
+    if options.html:
+        return render_html(trained, options.out, options.seed, newest=options.step is None)
     path = options.out or options.run / "policy.mp4"
     said = write_video(path, trained.evaluator, trained.agent, trained.state, options.seed)
     print(f"video    {said}")
@@ -242,6 +247,7 @@ COMMANDS = {
     "render": render,
     "export": export,
     "compare": compare,
+    "report": report,
     "envs": envs,
     "doctor": doctor,
 }

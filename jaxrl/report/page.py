@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import jaxrl
+from jaxrl.errors import UsageError
 from jaxrl.report import differences
 from jaxrl.report.published import Published
 from jaxrl.report.runs import Run, label
@@ -29,6 +31,8 @@ SCRIPTS = ("theme.js", "statistics.js", "charts.js", "report.js")
 PLAYER = ("three.min.js", "playback.js")
 PLAYBACK = "playback.json"
 """A run's recording, in its folder."""
+FORMAT = 1
+"""Of recordings."""
 
 
 def write(
@@ -54,6 +58,35 @@ def write_player(path: Path, recording: dict[str, Any], title: str) -> None:
     """Writes a page that plays one recording."""
     data = {"title": title, "media": [{"name": title, "recording": recording}]}
     path.write_text(_document("player.html", title, ["theme.js", *PLAYER, "player.js"], data))
+
+
+def write_recording(path: Path, recording: dict[str, Any]) -> None:
+    """Writes a recording, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(recording, separators=(",", ":"), allow_nan=False) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_recording(path: Path) -> dict[str, Any]:
+    """A recording that `jaxrl.train.playback` made.
+
+    Raises:
+      UsageError: it is damaged, or of another format.
+    """
+    try:
+        recording = json.loads(path.read_text())
+        known = recording["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no playback: {error!r}; delete it to go without") from None
+    if not known:
+        raise UsageError(
+            f"{path} has format {recording['format']}, this version of jaxrl reads {FORMAT}: "
+            "`jaxrl render RUN --html` writes it again"
+        )
+    return recording
 
 
 def best(summary: Summary) -> list[Run]:

@@ -67,7 +67,7 @@ class TrainConfig:
     resume: bool = False
     """Go on from the folder's newest checkpoint, bit for bit; start if there is none yet."""
     video: bool = True
-    """Write policy.mp4 at the end."""
+    """Write policy.mp4 and playback.json, the final policy to watch, at the end."""
     wandb: bool = False
     """Log to Weights & Biases too (extra: wandb)."""
 

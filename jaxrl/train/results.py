@@ -11,7 +11,8 @@ import jax
 from jaxrl import agents
 from jaxrl.envs.registry import make
 from jaxrl.errors import UsageError
-from jaxrl.train import console, media
+from jaxrl.report.page import PLAYBACK, write_recording
+from jaxrl.train import console, media, playback
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
 from jaxrl.train.config import ENV_OPTIONS, TrainConfig
 from jaxrl.train.evaluate import Evaluator
@@ -58,7 +59,7 @@ def _same(name: str, stored: Any, now: Any, path: Path) -> None:
 def finish(
     folder: RunFolder, evaluator: Evaluator, agent: Any, state: Any, result: Any, video: bool
 ) -> None:
-    """Writes curve.png and policy.mp4, and says where everything lies."""
+    """Writes curve.png, policy.mp4 and playback.json, and says where everything lies."""
     config = folder.config()
     curve = folder.path / "curve.png"
     title = f"{config['exp_name']} on {evaluator.env.spec.name}, seed {config['seed']}"
@@ -66,6 +67,8 @@ def finish(
     lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {curve}"]
     if result.finished and video:
         lines.append(f"video    {write_video(folder.path / 'policy.mp4', evaluator, agent, state)}")
+        trained = Trained(folder, result.step, agent, state, evaluator)
+        lines.append(f"playback {write_playback(trained, folder.path / PLAYBACK)}")
     lines.append(f"metrics  {folder.path / 'metrics.jsonl'}")
     for line in lines:
         console.say(line)
@@ -82,6 +85,23 @@ def write_video(path: Path, evaluator: Evaluator, agent: Any, state: Any, seed: 
         frames = (env.render(row) for row in rows[::skip])
         media.save_video(frames, path, fps=1 / (skip * env.spec.control_dt))
     except (RuntimeError, OSError) as reason:  # no OpenGL library, ffmpeg failed, a full disk
+        return f"not written: {reason}"
+    return str(path)
+
+
+def record_episode(trained: Trained, seed: int = 0) -> dict[str, Any]:
+    """One greedy episode, as a page plays it."""
+    config = trained.folder.config()
+    about = {name: config[name] for name in ("env_id", "exp_name", "seed")}
+    about["global_step"] = trained.step
+    return playback.record(trained.evaluator, trained.agent, trained.state, about, seed)
+
+
+def write_playback(trained: Trained, path: Path, seed: int = 0) -> str:
+    """Records one greedy episode for a page to play; returns the path, or why there is none."""
+    try:
+        write_recording(path, record_episode(trained, seed))
+    except (UsageError, OSError) as reason:  # no model of MuJoCo's, a full disk
         return f"not written: {reason}"
     return str(path)
 

@@ -1,0 +1,176 @@
+"""The figures and tables of README and docs, made again from tracked runs.
+
+A manifest.json beside the tracked runs says which file comes from which runs:
+
+    {"root": "../..",
+     "figures": [{"file": "docs/images/demo.png", "draw": "curves", "runs": ["demo.jsonl"]}],
+     "tables": [{"file": "README.md", "name": "demo", "runs": ["demo.jsonl"]},
+                {"file": "docs/x.md", "name": "y", "json": "y.json", "rows": "rows",
+                 "columns": {"what": "interval_of", "seconds": "seconds:.3f"}}]}
+
+`root` and the runs are relative to the manifest, files to the root. A table stands between
+`<!-- table: NAME -->` and `<!-- end -->`. A source without its command and its commit is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxrl.errors import UsageError
+from jaxrl.report import plots, published, tables
+from jaxrl.report.runs import METRIC, collect
+from jaxrl.report.summary import Summary
+
+MANIFEST = "manifest.json"
+STAMP = "Source"
+"""Of a picture: what it was drawn from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """One figure, or one table in a file."""
+
+    path: Path
+    entry: dict[str, Any]
+    sources: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"{self.path}" + (f", table {self.entry['name']}" if "name" in self.entry else "")
+
+
+def documents(paths: Sequence[Path]) -> list[Document]:
+    """What the manifests of these tracked runs make from them, or from folders that hold them.
+
+    Raises:
+      UsageError: no manifest knows any of them.
+    """
+    found: list[Document] = []
+    for manifest in dict.fromkeys(m for p in paths if (m := _manifest(p)) is not None):
+        for document in _entries(manifest):
+            inside = any(s.is_relative_to(p.resolve()) for s in document.sources for p in paths)
+            if inside and document not in found:
+                found.append(document)
+    if not found:
+        names = ", ".join(map(str, paths))
+        raise UsageError(
+            f"no figure or table of a document is made from {names}: give --out PAGE.html or "
+            f"--figures DIR, or name them in a {MANIFEST} beside the tracked runs"
+        )
+    return found
+
+
+def update(document: Document, check: bool = False) -> bool:
+    """Makes a document's figure or table again; returns whether it had to change.
+
+    Args:
+      check: write nothing.
+    """
+    if "draw" in document.entry:
+        return _update_figure(document, check)
+    text = document.path.read_text() if document.path.exists() else ""
+    start, end = f"<!-- table: {document.entry['name']} -->", "<!-- end -->"
+    pattern = re.compile(f"({re.escape(start)}\n).*?({re.escape(end)})", re.DOTALL)
+    if not pattern.search(text):
+        raise UsageError(f"{document.path} has no lines {start} and {end} to put the table between")
+    table = _table(document)
+    changed = pattern.sub(lambda m: f"{m[1]}{table}\n{m[2]}", text, count=1)
+    if changed != text and not check:
+        document.path.write_text(changed)
+    return changed != text
+
+
+def stamp(document: Document) -> str:
+    """A hash of what a figure is drawn from."""
+    digest = hashlib.sha256(json.dumps(document.entry, sort_keys=True).encode())
+    for source in document.sources:
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _manifest(path: Path) -> Path | None:
+    for folder in [path.resolve(), *path.resolve().parents]:
+        if (folder / MANIFEST).is_file():
+            return folder / MANIFEST
+        if (folder / ".git").exists():
+            break
+    return None
+
+
+def _entries(manifest: Path) -> list[Document]:
+    try:
+        content = json.loads(manifest.read_text())
+        root = (manifest.parent / content["root"]).resolve()
+        entries = [*content.get("figures", ()), *content.get("tables", ())]
+        return [Document(root / e["file"], e, _sources(manifest.parent, e)) for e in entries]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{manifest} is no manifest: {error!r}") from None
+
+
+def _sources(folder: Path, entry: dict[str, Any]) -> tuple[Path, ...]:
+    names = [*entry.get("runs", ()), *entry.get("published", ())]
+    names += [entry["json"]] if "json" in entry else []
+    found: list[Path] = []
+    for name in names:
+        matches = sorted(folder.glob(name)) if "*" in name else [folder / name]
+        if not matches or not all(m.exists() for m in matches):
+            raise UsageError(f"{entry['file']} is made from {name}, and {folder} has no such file")
+        found += [m.resolve() for m in matches]
+    return tuple(found)
+
+
+def _summary(document: Document) -> Summary:
+    """Of the document's runs. A tracked run without command or commit is refused on reading."""
+    return Summary(tuple(collect([s for s in document.sources if s.suffix == ".jsonl"])))
+
+
+def _update_figure(document: Document, check: bool) -> bool:
+    current = stamp(document)
+    if document.path.exists() and current.encode() in document.path.read_bytes():
+        return False
+    if check:
+        return True
+    summary, metric = _summary(document), METRIC
+    curves = [c for s in document.sources if s.suffix == ".json" for c in published.read(s)]
+    theirs = published.matching(curves, summary.runs)
+    kind = document.entry["draw"]
+    draw = {
+        "curves": lambda: plots.curves(summary, metric, theirs),
+        "curves-by-hours": lambda: plots.curves(summary, metric, clock=True),
+        "profile": lambda: plots.profile(summary),
+        "aggregates": lambda: plots.aggregates(summary),
+    }
+    if kind not in draw:
+        raise UsageError(f"{document.path}: unknown figure {kind!r}; there are: {', '.join(draw)}")
+    document.path.parent.mkdir(parents=True, exist_ok=True)
+    plots.save(draw[kind](), document.path, {STAMP: current})
+    return True
+
+
+def _table(document: Document) -> str:
+    if "json" not in document.entry:
+        return tables.as_markdown(_summary(document))
+    (source,) = document.sources
+    content = json.loads(source.read_text())
+    rows = content[document.entry["rows"]] if "rows" in document.entry else content
+    records = list(rows.values()) if isinstance(rows, dict) else rows
+    columns = {head: spec.partition(":") for head, spec in document.entry["columns"].items()}
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    for record in records:
+        origin = {**content, **record}
+        for key in ("command", "commit"):
+            if origin.get(key) in (None, "", "unknown"):
+                raise UsageError(f"{source}: a row without its {key} is refused")
+        cells = [format(record[key], form) for key, _, form in columns.values()]
+        lines.append("| " + " | ".join(cells) + " |")
+    commands = dict.fromkeys({**content, **r}["command"] for r in records)
+    made = dict.fromkeys({**content, **r}["commit"][:9] for r in records)
+    said = " and ".join(f"`{c}`" for c in commands)
+    return "\n".join([*lines, "", f"Made by {said} at commit {', '.join(made)}."])

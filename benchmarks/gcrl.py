@@ -1,0 +1,255 @@
+"""Goal-reaching agents beside JaxGCRL: success and time near the goal, and how fast they train.
+
+    python benchmarks/gcrl.py run [PATTERN]     trains what is missing, one run at a time
+    python benchmarks/gcrl.py report            the table of what is there, beside published figures
+    python benchmarks/gcrl.py throughput        steps/s, peak memory and compile time on ant-goal
+
+Runs live in runs/gcrl/ and can be interrupted at any time; the same command goes on. A finished run
+is kept in benchmarks/results/gcrl/ and counts as long as a hash of the code that computed it
+(environment, replay, agent, networks, loop, evaluation) and its command equal today's.
+
+Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spring` physics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from jaxrl.report import tracked
+from jaxrl.train.runlog import RunFolder, command_line, device, git_commit, versions
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "gcrl"
+
+AGENTS = {
+    "crl": ("crl", ""),
+    "crl-peer": ("crl", "--peer-settings code"),
+    "sgcrl": ("sgcrl", ""),
+    "sac": ("sac", ""),
+    "sac-her": ("sac", "--hindsight future"),
+}
+"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting."""
+
+SMALL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
+LARGE = (
+    "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
+    "--chunk-steps 5120 --eval-episodes 100"
+)
+"""Of the loop: point mazes; and bodies, with JaxGCRL's instances, replay and update ratio."""
+
+JAXGCRL_STEPS = 480
+"""Its environment steps/s with updates, ant, 256 instances, on 2 cores of 240 GFLOP/s."""
+
+PUBLISHED = {
+    (
+        "ant-goal",
+        "crl-peer",
+    ): "replicated .33 at 50M; paper .76 at 50M, .70 at 11M (spring)",
+    ("ant-umaze", "crl-peer"): "replicated .37 at 50M, .11 at 5M (spring)",
+    ("ant-ball", "crl-peer"): "replicated .18 at 50M, .002 at 5M (spring)",
+    ("reacher-goal", "crl-peer"): "replicated 1.0",
+}
+"""Share of episodes with a step within the radius: JaxGCRL Figure and the replication JB243."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run."""
+
+    task: str
+    agent: str
+    steps: int
+    loop: str
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return f"{self.task}_{self.agent}_s{self.seed}"
+
+    def command(self, out: Path) -> list[str]:
+        """The command that makes this run."""
+        agent, options = AGENTS[self.agent]
+        settings = ["--steps", str(self.steps), *self.loop.split(), *options.split()]
+        return ["train", agent, self.task, *settings, *self._tail(out)]
+
+    def _tail(self, out: Path) -> list[str]:
+        return ["--seed", str(self.seed), "--out", str(out), "--no-video"]
+
+    @property
+    def tracked_command(self) -> str:
+        """As it is kept."""
+        return " ".join(["jaxrl", *self.command(Path("runs") / "gcrl" / self.name)])
+
+    def code(self) -> str:
+        """Hash of the code that computes this run."""
+        package = ROOT / "jaxrl"
+        envs = ["core", "task", "mujoco_env", "wrappers", "physics/native"]
+        files = [package / "envs" / f"{name}.py" for name in envs]
+        files += sorted((package / "envs" / "goal").glob("*.py"))
+        nets, replay = ("contrast", "encoder", "policy"), ("drawing", "hindsight", "ring")
+        agents = ("_common", "_goals", "crl", "peers")
+        if self.agent.startswith("sac"):
+            nets, replay, agents = ("mlp", "policy"), (*replay, "uniform"), ("_common", "sac")
+        for folder, names in (("nets", nets), ("replay", replay), ("agents", agents)):
+            files += [package / folder / f"{name}.py" for name in names]
+        files += [package / "train" / f"{name}.py" for name in ("online", "evaluate")]
+        return tracked.code_hash(files)
+
+
+MAZE, REACH, FAR = 200_000, 2_000_128, 5_000_192
+"""Environment steps; the last two are whole blocks of 256 instances."""
+REACH_LOOP = f"{LARGE} --eval-every 100096"
+FAR_LOOP = f"{LARGE} --eval-every 250112"
+PEER_LOOP = "--chunk-steps 5120 --eval-episodes 100 --eval-every 250112"
+
+CELLS = [
+    *(
+        Cell(task, agent, MAZE, SMALL, seed)
+        for task in ("point-umaze", "point-medium")
+        for agent in ("crl", "sac-her", "sac")
+        for seed in range(3)
+    ),
+    *(Cell("point-spiral", "sgcrl", MAZE, SMALL, seed) for seed in range(3)),
+    *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
+    Cell("reacher-goal", "crl", REACH, REACH_LOOP),
+    Cell("reacher-goal", "crl-peer", REACH, PEER_LOOP),
+    Cell("pusher-easy", "crl", REACH, REACH_LOOP),
+    Cell("pusher-easy", "crl-peer", REACH, PEER_LOOP),
+    Cell("ant-umaze", "crl", FAR, FAR_LOOP),
+    Cell("ant-ball", "crl", FAR, FAR_LOOP),
+    Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4"),
+]
+"""In the order in which they are trained."""
+
+
+def accepted(cell: Cell) -> tuple[dict, list[dict]] | None:
+    """The tracked run of a cell, if today's code would compute the same."""
+    path = RESULTS / f"{cell.name}.jsonl"
+    if not path.exists():
+        return None
+    config, metrics = tracked.read(path)
+    if config["code"] != cell.code() or config["command"] != cell.tracked_command:
+        print(f"{cell.name}: made by other code or settings, not counted")
+        return None
+    return config, metrics
+
+
+def run(pattern: str) -> None:
+    """Trains the cells whose name matches and that have no accepted result."""
+    for cell in CELLS:
+        if not fnmatch.fnmatch(cell.name, pattern) or accepted(cell):
+            continue
+        out = Path("runs") / "gcrl" / cell.name
+        resume = ["--resume"] if any((ROOT / out / "checkpoints").glob("*")) else ["--overwrite"]
+        code = cell.code()
+        command = [sys.executable, "-m", "jaxrl", *cell.command(out), *resume]
+        print(" ".join(command), flush=True)
+        ended = subprocess.run(command, cwd=ROOT)
+        if ended.returncode != 0:
+            sys.exit(f"{cell.name}: exit code {ended.returncode}; the same command goes on")
+        folder = RunFolder.open(ROOT / out)
+        config = {**folder.config(), "command": cell.tracked_command}
+        tracked.write(RESULTS / f"{cell.name}.jsonl", config, folder.metrics(), code)
+
+
+def report() -> None:
+    """Prints the table and writes it as JSON. Figures are means of the last three evaluations."""
+    rows = []
+    for cell in CELLS:
+        found = accepted(cell)
+        if not found:
+            continue
+        config, metrics = found
+        names = ("success", "success_easy", "time_near_goal", "final_distance")
+        last = {name: float(np.mean([m[f"eval/{name}"] for m in metrics[-3:]])) for name in names}
+        curve = [[m["global_step"], m["eval/success"]] for m in metrics]
+        rows.append({"run": cell.name, "steps": metrics[-1]["global_step"], **last})
+        rows[-1] |= {"untrained": metrics[0]["eval/success"], "curve": curve}
+        rows[-1] |= {"published": PUBLISHED.get((cell.task, cell.agent), "")}
+        rows[-1] |= {"hours": metrics[-1]["wall_time"] / 3600, "command": config["command"]}
+        rows[-1] |= {key: config[key] for key in ("git_commit", "versions", "device")}
+    print(f"{'run':<28}{'steps':>11}{'success':>9}{'at 0':>6}{'easy':>6}{'near':>7}  published")
+    for row in rows:
+        print(
+            f"{row['run']:<28}{row['steps']:>11,}{row['success']:>9.2f}{row['untrained']:>6.2f}"
+            f"{row['success_easy']:>6.2f}{row['time_near_goal']:>7.1f}  {row['published']}"
+        )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def throughput() -> None:
+    """Training on ant-goal with JaxGCRL's settings and one encoder pair, float32."""
+    import jax
+    import jax.numpy as jnp
+
+    import jaxrl
+    from jaxrl.agents.crl import CRL
+    from jaxrl.agents.peers import PEERS
+    from jaxrl.train.online import OnlineLoop
+
+    peer = PEERS["crl"]["code"]
+    settings = peer.run()
+    env = jaxrl.make("ant-goal", "native", start_slots=2)
+    agent = dataclasses.replace(CRL(), **peer.agent).bind(env.spec).canonical()
+    loop = OnlineLoop(
+        env, settings["num_envs"], settings["env_steps_per_update"], settings["capacity"]
+    )
+    state = jax.jit(loop.init)(agent, jax.random.key(0))
+    function = jax.jit(loop.chunk, static_argnames="learn", donate_argnums=1)
+    blocks, t, rates = jnp.int32(20), 0, {}
+    for learn, turns in ((False, 6), (True, 6)):
+        for turn in range(turns):
+            began, cpu = time.perf_counter(), time.process_time()
+            clock = jnp.int32(t)
+            state, sums = jax.block_until_ready(function(agent, state, clock, blocks, learn=learn))
+            seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
+            t += 20 * loop.iterations
+            steps = 20 * loop.block_steps
+            name = "train" if learn else "collect"
+            if turn == 0:
+                rates[f"{name}_first_call_seconds"] = seconds
+            else:
+                rates[name] = max(rates.get(name, 0.0), steps / seconds)
+                per_core = f"{name}_per_core_second"
+                rates[per_core] = max(rates.get(per_core, 0.0), steps / cpu)
+    assert int(sums["updates"]) == 20 * loop.updates
+    about = {
+        "peak_memory_MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "settings": settings,
+        "jaxgcrl_train": JAXGCRL_STEPS,
+        "times_jaxgcrl": rates["train"] / JAXGCRL_STEPS,
+        "command": command_line(),
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "device": device(),
+    }
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "throughput.json").write_text(json.dumps(rates | about, indent=1) + "\n")
+    for name, value in {**rates, "times_jaxgcrl": about["times_jaxgcrl"]}.items():
+        print(f"{name:<28}{value:>12,.1f}")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["run"]:
+            run("*")
+        case ["run", pattern]:
+            run(pattern)
+        case ["report"]:
+            report()
+        case ["throughput"]:
+            throughput()
+        case _:
+            sys.exit(__doc__)

@@ -1,5 +1,6 @@
 # make demo    trains Growing Q-Networks on walker-walk and says where the results lie
 # make test    the test suite; PYTHON=python3.12 VENV=.venv-3.12 for another interpreter
+# make test-rliable  the statistics beside rliable, in an environment of their own
 # make lint    style and formatting;  make types  static types;  make clean  all but runs/ goes
 
 PYTHON ?= python3
@@ -11,13 +12,17 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types clean
+.PHONY: demo test test-rliable lint types clean
 
 demo: $(INSTALLED)
 	$(BIN)/jaxrl train gqn walker-walk $(DEMO_OPTIONS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+# Statistics beside rliable, in an environment of its own with the old versions that it needs.
+test-rliable:
+	PYTHON=$(PYTHON) tools/check_rliable.sh
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

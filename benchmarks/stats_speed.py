@@ -3,7 +3,7 @@
     tools/check_rliable.sh benchmarks/stats_speed.py
 
 Seconds are of processor time, the least of three tries (ours) and of one (rliable), so that a
-busy machine counts less; the wall-clock time of ours is given, too. Writes
+busy machine counts less; wall-clock times are given, too. Writes
 benchmarks/results/stats_speed.json.
 """
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxrl.errors import UsageError
 from jaxrl.stats.samples import Drawn, Sample
 
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 16 * 2**20
 """Of the counts of one block."""
 
 Seed = int | np.random.SeedSequence

@@ -33,12 +33,16 @@ def task_means(runs: Runs, samples: Samples) -> np.ndarray:
 
 def mean(runs: Runs, samples: Samples) -> np.ndarray:
     """Mean over tasks of the task's mean, [R]."""
-    return task_means(runs, samples).mean(0)
+    total = sum(s.sum(x) / s.draws for x, s in zip(runs, samples, strict=True))
+    return np.asarray(total) / len(runs)
 
 
 def median(runs: Runs, samples: Samples) -> np.ndarray:
     """Median over tasks of the task's mean, [R]."""
-    return np.median(task_means(runs, samples), axis=0)
+    means = np.sort(
+        task_means(runs, samples), axis=0
+    )  # np.median(axis=0) takes seven times as long
+    return means[[(len(means) - 1) // 2, len(means) // 2]].mean(0)
 
 
 def iqm(runs: Runs, samples: Samples) -> np.ndarray:

@@ -36,11 +36,12 @@ def run_score_profile(
       UsageError: an interval is asked of a task with one run.
     """
     taus = np.asarray(thresholds, dtype=np.float64)
-    above = [(x > taus[:, None]).astype(np.float64) for x in scores.runs]  # [K, n_t] each
+    above = np.concatenate(scores.runs) > taus[:, None]  # [K, N]
 
     def profile(samples: Samples) -> np.ndarray:
-        shares = [a @ s.counts() / s.draws for a, s in zip(above, samples, strict=True)]
-        return np.mean(shares, axis=0)
+        weight = [np.full(n, 1 / s.draws) for n, s in zip(scores.sizes, samples, strict=True)]
+        counts = np.concatenate([s.counts() for s in samples]).astype(np.float64)  # [N, R]
+        return above * (np.concatenate(weight) / len(weight)) @ counts
 
     return _band(scores, taus, profile, interval, seed, reps, level)
 

@@ -2,7 +2,7 @@
 
     python benchmarks/adastop_level.py
 
-Needs the extra `stats`. Normal scores, groups of five, level 0.05, 1000 comparisons per row. Writes
+Needs the extra `stats`. Normal scores, groups of five, level 0.05, 500 comparisons per row. Writes
 benchmarks/results/adastop_level.json.
 """
 
@@ -16,7 +16,7 @@ from provenance import ROOT, described
 
 from jaxrl.stats.sequential import AdaStop
 
-COMPARISONS, SIZE, ALPHA, PERMUTATIONS = 1000, 5, 0.05, 1000
+COMPARISONS, SIZE, ALPHA, PERMUTATIONS = 500, 5, 0.05, 400
 
 
 def package(names: list[str], groups: int, rng: np.random.Generator, seed: int) -> bool:

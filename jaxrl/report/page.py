@@ -23,7 +23,7 @@ import jaxrl
 from jaxrl.errors import UsageError
 from jaxrl.report import differences
 from jaxrl.report.published import Published
-from jaxrl.report.runs import Run, label
+from jaxrl.report.runs import NAMES, Run, label
 from jaxrl.report.summary import LEVEL, Cell, Summary
 from jaxrl.stats.student import t_quantile
 
@@ -113,7 +113,7 @@ def payload(
     return {
         "title": title,
         "version": jaxrl.__version__,
-        "metric": metric,
+        "metric": NAMES.get(metric, metric),
         "level": LEVEL,
         "agents": summary.agents,
         "tasks": [_task(summary, task) for task in summary.tasks],

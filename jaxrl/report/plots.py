@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxrl.report.published import Published
+from jaxrl.report.runs import NAMES
 from jaxrl.report.summary import METRICS, Curve, Summary
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def curves(
     """Learning curves, one panel per task, against steps or, if `clock`, hours."""
     figure, panels = _panels(len(summary.tasks))
     handles: dict[str, Any] = {}
+    name = NAMES.get(metric, metric)
     for axes, task in zip(panels, summary.tasks, strict=False):
         found = [summary.curve(agent, task, clock) for agent in summary.agents]
         lines = [c for c in found if c is not None]
@@ -46,9 +48,10 @@ def curves(
                 handles[f"published {curve.name}"] = _published(axes, curve, i, end)
         for c in lines:
             i = summary.agents.index(c.agent)
-            name = c.agent if c.n > 1 else f"{c.agent} (n = 1)"
-            handles[name] = _line(axes, c.x, c.mean, _ends(c), i)
-        _frame(axes, task, "wall-clock time (h)" if clock else "environment steps", metric)
+            handles[c.agent if c.n > 1 else f"{c.agent} (n = 1)"] = _line(
+                axes, c.x, c.mean, _ends(c), i
+            )
+        _frame(axes, task, "wall-clock time (h)" if clock else "environment steps", name)
         _limit(axes, lines)
         if not lines:
             _note(axes, "no wall-clock time" if clock else "no evaluation")
@@ -159,9 +162,10 @@ def _limit(axes: Axes, lines: Sequence[Curve]) -> None:
     if not any(len(v) for v in values):
         return
     low, high = min(v.min() for v in values if len(v)), max(v.max() for v in values if len(v))
+    low = min(low, 0.0)
     room = REACH * (high - low) or 1.0
     bottom, top = axes.get_ylim()
-    axes.set_ylim(max(bottom, low - room), min(top, high + room))
+    axes.set_ylim(max(min(bottom, low), low - room), min(top, high + room))
 
 
 def _frame(axes: Axes, title: str, x: str, y: str) -> None:

@@ -1,8 +1,8 @@
 """Runs to report on: reading run folders and tracked files, naming what may be pooled.
 
 Two runs are pooled as seeds of one agent only if their settings agree. Where they differ within a
-task, the settings that differ become part of the agent's name ("gqn, growth linear"); where what
-the task itself is differs (its action cost, say), they become part of the task's name. No jax.
+task, as few of the settings as tell them apart become part of the agent's name ("gqn, growth
+linear"); where the task itself differs, by its action cost say, that is part of its name. No jax.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from jaxrl.errors import UsageError
 from jaxrl.report import tracked
 
 METRIC = "eval/return_mean"
+NAMES = {METRIC: "evaluation return", "eval/success": "success rate"}
+"""Of metrics, for a person."""
 TASK_SETTINGS = ("action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward")
 """Settings of a run that change what its return means."""
 NOT_THE_AGENT = {
@@ -205,11 +207,28 @@ def _named(runs: list[Run]) -> list[Run]:
     task_keys = {env: _differing(group, _of_the_task) for env, group in by_env.items()}
     tasks = [_name(r.env_id, r, task_keys[r.env_id]) for r in runs]
     runs = [dataclasses.replace(r, task=t) for r, t in zip(runs, tasks, strict=True)]
-    agent_keys: dict[str, set[str]] = defaultdict(set)
-    for (exp_name, _), group in _groups(runs, lambda r: (_exp_name(r), r.task)).items():
-        agent_keys[exp_name] |= _differing(group, _of_the_agent)
+    by_name = _groups(runs, _exp_name)
+    agent_keys = {name: _telling(group) for name, group in by_name.items()}
     names = [_name(_exp_name(r), r, agent_keys[_exp_name(r)]) for r in runs]
     return [dataclasses.replace(r, agent=name) for r, name in zip(runs, names, strict=True)]
+
+
+def _telling(runs: list[Run]) -> list[str]:
+    """As few settings as tell apart what differs within any task, found greedily."""
+    by_task = list(_groups(runs, lambda r: r.task).values())
+    keys = sorted(set().union(*(_differing(group, _of_the_agent) for group in by_task)))
+
+    def kinds(chosen: Sequence[str]) -> int:
+        """How many agents these settings tell apart, summed over tasks."""
+        values = [
+            {json.dumps([r.settings.get(k) for k in chosen]) for r in group} for group in by_task
+        ]
+        return sum(map(len, values))
+
+    chosen: list[str] = []
+    while kinds(chosen) < kinds(keys):
+        chosen.append(max(keys, key=lambda k: kinds([*chosen, k])))
+    return chosen
 
 
 def _exp_name(run: Run) -> str:

@@ -7,7 +7,7 @@ const Charts = (() => {
   const TABLE_ROWS = 25;
 
   function element(name, attributes = {}, ...children) {
-    const svg = ["svg", "g", "path", "line", "text", "rect", "title", "circle"].includes(name);
+    const svg = ["svg", "g", "path", "line", "text", "rect", "title", "circle", "clipPath"].includes(name);
     const made = svg ? document.createElementNS(SVG, name) : document.createElement(name);
     for (const [key, value] of Object.entries(attributes)) {
       if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value);
@@ -76,6 +76,16 @@ const Charts = (() => {
     return [pad && low >= 0 ? 0 : low - (pad ? 0.04 * (high - low) : 0), high];
   }
 
+  // The range of the lines; bands widen it by at most half to either side, and are cut beyond.
+  function lineRange(series, thin) {
+    const [low, high] = range([...series, ...thin].map((s) => s.y), true);
+    const bands = range(series.flatMap((s) => [s.y, s.low || [], s.high || []]), true);
+    const room = 0.5 * (high - low);
+    return [Math.max(bands[0], low - room), Math.min(bands[1], high + room)].map((v, i) => (i ? Math.max(v, high) : Math.min(v, low)));
+  }
+
+  let clips = 0;
+
   // A path through finite points, thinned to what `pixels` can show: first, least, most, last.
   function path(x, y, px, py, pixels) {
     let d = "";
@@ -135,15 +145,19 @@ const Charts = (() => {
     const margin = { left: 46, right: 14, top: 8, bottom: 40 };
     const thin = spec.series.flatMap((s) => s.thin || []);
     const xs = range([...spec.series, ...thin].map((s) => s.x), false);
-    const yLists = [...spec.series.flatMap((s) => [s.y, s.low || [], s.high || []]), ...thin.map((s) => s.y)];
-    const ys = spec.yRange || range(yLists, true);
+    const ys = spec.yRange || lineRange(spec.series, thin);
     const px = (v) => margin.left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - margin.left - margin.right);
     const py = (v) => height - margin.bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - margin.top - margin.bottom);
     const svg = element("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.title}. ${spec.about}` });
     axes(svg, spec, { width, height, margin, xs, ys, px, py });
     const pixels = width - margin.left - margin.right;
+    const id = `clip-${clips++}`;
+    const inside = { x: margin.left, y: margin.top, width: pixels, height: height - margin.top - margin.bottom };
+    svg.append(element("clipPath", { id }, element("rect", inside)));
+    const bands = element("g", { "clip-path": `url(#${id})` });
+    svg.append(bands);
     for (const s of spec.series) {
-      if (s.low && s.high) svg.append(element("path", { d: band(s, px, py), fill: tint(s), opacity: 0.16 }));
+      if (s.low && s.high) bands.append(element("path", { d: band(s, px, py), fill: tint(s), opacity: 0.16 }));
     }
     for (const s of spec.series) {
       for (const t of s.thin || []) {

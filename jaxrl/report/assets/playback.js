@@ -267,8 +267,7 @@ const Playback = (() => {
 
     function resetView() {
       const { recording, centre, built } = state;
-      const { position, target, fovy, follow } = recording.camera;
-      camera.fov = fovy;
+      const { position, target, follow } = recording.camera;
       camera.near = 0.01 * built.reach;
       camera.far = 60 * built.reach;
       camera.position.set(...position);
@@ -285,6 +284,9 @@ const Playback = (() => {
       if (!width || !height) return;
       renderer.setSize(width, height, false);
       camera.aspect = width / height;
+      const wider = Math.max(1, 4 / 3 / camera.aspect); // a narrow stage keeps what is seen sideways
+      const half = Math.tan((state.recording ? state.recording.camera.fovy : 45) * (Math.PI / 360));
+      camera.fov = Math.atan(half * wider) * (360 / Math.PI);
       camera.updateProjectionMatrix();
       wake();
     }

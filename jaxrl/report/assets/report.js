@@ -11,6 +11,7 @@
   const DASHES = ["6 4", "2 3", "9 3 2 3", "12 4", "4 2 1 2", "1 4"];
   const chosen = { agents: every(data.agents), tasks: every(data.tasks), seeds: new Set(seeds), published: every(series) };
   const digits = (v) => (Math.abs(v) >= 100 ? v.toFixed(1) : Number(v.toPrecision(4)).toString());
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const grouped = (n) => n.toLocaleString("en");
 
   // ---- what is chosen
@@ -105,7 +106,7 @@
       return found.length ? element("tbody", {}, element("tr", {}, title), ...found.flatMap((c) => resultRows(c, scale))) : null;
     }).filter(Boolean);
     byId("results-table").replaceChildren(bodies.length ? table("Results by task and agent", head, bodies) : nothing("Nothing is chosen."));
-    byId("results-text").textContent = `${data.metric} at the last evaluation: mean over seeds, with Student's interval of the mean. n is the number of seeds; one seed has no interval (hollow dot).`;
+    byId("results-text").textContent = `${capital(data.metric)}, the last of each run: mean over seeds, with Student's interval of the mean. n is the number of seeds; one seed has no interval (hollow dot).`;
   }
 
   // ---- across tasks
@@ -205,7 +206,7 @@
     }).filter(Boolean);
     byId("curves-grid").replaceChildren(...(figures.length ? figures : [nothing("No run that is chosen has an evaluation.")]));
     const dashed = data.published.length && !clock ? ` Dashed grey: published, the band is the uncertainty of reading them off (${[...new Set(data.published.map((p) => p.source))].join("; ")}).` : "";
-    byId("curves-text").textContent = `${data.metric}: mean over seeds, band: ${Math.round(100 * data.level)} % interval of the mean; without a band: one seed.${dashed}`;
+    byId("curves-text").textContent = `${capital(data.metric)}: mean over seeds, band: ${Math.round(100 * data.level)} % interval of the mean; without a band: one seed.${dashed}`;
   }
 
   // ---- performance profiles
@@ -270,7 +271,9 @@
     const select = byId("recording");
     const before = select.value;
     select.replaceChildren(...shown.map(([m, i]) => element("option", { value: i }, `${m.name}: ${digits(m.score)}`)));
-    if (shown.some(([, i]) => String(i) === before)) select.value = before;
+    const highest = Math.max(...shown.map(([m]) => m.score));
+    const kept = shown.find(([, i]) => String(i) === before) || shown.find(([m]) => m.score === highest);
+    if (kept) select.value = String(kept[1]);
     select.disabled = !shown.length;
     if (!player) return;
     if (!shown.length) player.close();

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import math
 import re
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -179,9 +179,8 @@ class Agents:
             x = np.array(self.scores(name))
             spread = f" ± {x.std(ddof=1):.4g}" if len(x) > 1 else ""
             print(f"  {name:<{width}}  {x.mean():.5g}{spread} (n = {len(x)})")
-            for run in runs:
-                if run.notes:
-                    print(f"    {run.path}: {', '.join(run.notes)}")
+            for note, count in Counter(note for run in runs for note in run.notes).items():
+                print(f"    {note}: {count} of {len(runs)} runs")
 
     def train_next(self, name: str) -> None:
         """Trains an agent's next seed on every task, with the options of its other runs.
@@ -195,7 +194,7 @@ class Agents:
         for task in self.tasks:
             like = next(run for run in self.runs[name] if run.task == task)
             words = _command(like)
-            mark = hashlib.sha256(json.dumps([name, words]).encode()).hexdigest()[:8]
+            mark = hashlib.sha256(shlex.join(words).encode()).hexdigest()[:8]
             folder = f"{like.config['exp_name']}-{mark}_{like.env_id}_s{seed}"
             out = self.options.out / re.sub(r"[^\w.-]+", "-", folder)
             if not _finished(out):

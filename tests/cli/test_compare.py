@@ -139,6 +139,17 @@ def test_a_score_that_is_not_finite_is_refused_or_counts_as_failed(capfd, bad):
     assert "decqn < gqn" in capfd.readouterr().out
 
 
+def test_damaged_lines_are_told_of_and_do_not_count(capfd):
+    needs_adastop()
+    given = runs_of("gqn", 900, range(5)) + runs_of("decqn", 500, range(5))
+    with (Path(given[0]) / "metrics.jsonl").open("a") as file:
+        file.write('{"global_step": 100, "eval/ret')
+    assert main(["compare", *given]) == 0
+    said = capfd.readouterr().out
+    assert "metrics.jsonl cut short: 1 of 5 runs" in said
+    assert "decqn < gqn" in said
+
+
 def test_what_cannot_be_compared_is_named(capfd, monkeypatch):
     assert refused(capfd, "nowhere").startswith("nowhere does not exist")
     write_run(Path("cut"), "gqn", 9, [0.0, 1.0], steps=400)

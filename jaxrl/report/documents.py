@@ -8,8 +8,8 @@ A manifest.json beside the tracked runs says which file comes from which runs:
                 {"file": "docs/x.md", "name": "y", "json": "y.json", "rows": "rows",
                  "columns": {"what": "interval_of", "seconds": "seconds:.3f"}}]}
 
-`root` and the runs are relative to the manifest, files to the root. A table stands between
-`<!-- table: NAME -->` and `<!-- end -->`. A source without its command and its commit is refused.
+`root` and the runs are relative to the manifest, files to the root. Without "rows" a benchmark's
+file is the one row. A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source without its command and its commit is refused.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _table(document: Document) -> str:
         return tables.as_markdown(_summary(document))
     (source,) = document.sources
     content = json.loads(source.read_text())
-    rows = content[document.entry["rows"]] if "rows" in document.entry else content
+    rows = content[document.entry["rows"]] if "rows" in document.entry else [content]
     records = list(rows.values()) if isinstance(rows, dict) else rows
     columns = {head: spec.partition(":") for head, spec in document.entry["columns"].items()}
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]

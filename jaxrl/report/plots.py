@@ -22,7 +22,7 @@ COLOURS = (
     *("#6d4bd1", "#7d6608", "#b8342b", "#3f5468"),
 )
 MARKERS = "os^Dv P".replace(" ", "")
-DASHES = ((6, 4), (2, 3), (9, 3, 2, 3), (12, 4), (4, 2, 1, 2), (1, 4))
+DASHES = ((6, 4), (2, 3), (9, 3, 2, 3), (8, 2), (4, 2, 1, 2), (1, 4))
 INK, MUTED, GRID = "#18202a", "#566270", "#dfe3e8"
 COLUMNS = 3
 REACH = 0.5
@@ -52,7 +52,7 @@ def curves(
                 axes, c.x, c.mean, _ends(c), i
             )
         _frame(axes, task, "wall-clock time (h)" if clock else "environment steps", name)
-        _limit(axes, lines)
+        _limit(axes)
         if not lines:
             _note(axes, "no wall-clock time" if clock else "no evaluation")
     _legend(figure, handles)
@@ -121,7 +121,7 @@ def _panels(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = max(1, min(columns, count))
+    columns = 2 if count == 4 and columns == COLUMNS else max(1, min(columns, count))
     rows = max(1, -(-count // columns))
     width = 6.4 if columns == 1 else 4.2 * columns if columns < 4 else 3.2 * columns
     figure = Figure(figsize=(width, height * rows), dpi=130, layout="constrained")
@@ -156,12 +156,13 @@ def _published(axes: Axes, curve: Published, i: int, end: float) -> Any:
     return line
 
 
-def _limit(axes: Axes, lines: Sequence[Curve]) -> None:
+def _limit(axes: Axes) -> None:
     """Keeps a wide band of few seeds from flattening the lines."""
-    values = [c.mean[np.isfinite(c.mean)] for c in lines]
-    if not any(len(v) for v in values):
+    drawn = [np.asarray(line.get_ydata(), dtype=np.float64) for line in axes.lines]
+    values = np.concatenate([y[np.isfinite(y)] for y in drawn] or [np.zeros(0)])
+    if not len(values):
         return
-    low, high = min(v.min() for v in values if len(v)), max(v.max() for v in values if len(v))
+    low, high = float(values.min()), float(values.max())
     low = min(low, 0.0)
     room = REACH * (high - low) or 1.0
     bottom, top = axes.get_ylim()

@@ -10,8 +10,12 @@ import pytest
 from flax import struct
 
 import jaxrl
+from jaxrl import agents
+from jaxrl.agents.crl import CRL
 from jaxrl.agents.gqn import GQN
+from jaxrl.agents.sac import SAC
 from jaxrl.train.online import OnlineLoop
+from tests.agents.goal_probe import Square
 
 PREFILL, CHUNKS, BLOCKS = 8, 3, 4
 UPDATES = CHUNKS * BLOCKS  # one per block
@@ -19,41 +23,45 @@ UPDATES = CHUNKS * BLOCKS  # one per block
 
 @struct.dataclass
 class Recorded:
-    """A GQN's state and the replay indices of its updates."""
+    """An agent's state and the replay indices of its updates."""
 
-    gqn: Any
+    state: Any
     index: jax.Array  # [UPDATES, B] int32
 
 
 @dataclasses.dataclass(frozen=True)
 class Recorder:
-    """A GQN that writes down what it learns from."""
+    """An agent that writes down what it learns from."""
 
-    gqn: GQN
+    agent: Any
 
     def init(self, key, spec):
-        index = jnp.full((UPDATES, self.gqn.batch_size), -1, jnp.int32)
-        return Recorded(gqn=self.gqn.init(key, spec), index=index)
+        index = jnp.full((UPDATES, self.agent.batch_size), -1, jnp.int32)
+        return Recorded(state=self.agent.init(key, spec), index=index)
 
     def replay(self, *sizes):
-        return self.gqn.replay(*sizes)
+        return self.agent.replay(*sizes)
 
     def act(self, state, obs, key, explore):
-        return self.gqn.act(state.gqn, obs, key, explore)
+        return self.agent.act(state.state, obs, key, explore)
 
     def decode(self, action, spec):
-        return self.gqn.decode(action, spec)
+        return self.agent.decode(action, spec)
 
     def update(self, state, batch, key):
-        index = state.index.at[state.gqn.updates].set(batch.index)
-        gqn, metrics = self.gqn.update(state.gqn, batch, key)
-        return Recorded(gqn=gqn, index=index), metrics
+        index = state.index.at[state.state.updates].set(batch.index)
+        new, metrics = self.agent.update(state.state, batch, key)
+        return Recorded(state=new, index=index), metrics
 
 
-def runs(name: str):
+NETWORKS = ("params", "target_params", "actor", "critic", "target_critic")
+"""Fields of states that hold networks."""
+
+
+def runs(small: Any, env: Any):
     """The final states of three seeds: alone, vmapped, and mapped one after another, [3, ...]."""
-    agent = Recorder(GQN(width=32, batch_size=32, learning_rate=1e-3).canonical())
-    loop = OnlineLoop(jaxrl.make(name), num_envs=4, env_steps_per_update=8, capacity=300)
+    agent = Recorder(agents.bound(small, env.spec).canonical())
+    loop = OnlineLoop(env, num_envs=4, env_steps_per_update=8, capacity=300)
 
     def run(key):
         """Fills the replay, then a few chunks with a refill after each."""
@@ -83,11 +91,26 @@ def assert_equal(left, right):
         np.testing.assert_array_equal(a, b, err_msg=jax.tree_util.keystr(path), strict=True)
 
 
-@pytest.mark.parametrize("name", ["probe-both", "walker-walk"])
-def test_many_seeds_do_what_each_does_alone(name):
-    alone, vmapped, mapped = runs(name)
+SMALL_GQN = GQN(width=32, batch_size=32, learning_rate=1e-3)
+CASES = {
+    "gqn": (SMALL_GQN, lambda: jaxrl.make("probe-both")),
+    "gqn, physics": (SMALL_GQN, lambda: jaxrl.make("walker-walk")),
+    "sac": (SAC(widths=(32, 32), batch_size=32), lambda: jaxrl.make("probe-both")),
+    "crl": (CRL(width=32, representation=8, batch_size=32), Square),
+}
+
+
+def test_every_agent_has_a_case():
+    kinds = {type(agent) for agent, _ in CASES.values()}
+    assert {type(agent) for agent in agents.defaults().values()} <= kinds
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_many_seeds_do_what_each_does_alone(case):
+    small, env = CASES[case]
+    alone, vmapped, mapped = runs(small, env())
     # The seeds differ, and all of them have learned.
-    assert np.all(alone.agent.index >= 0) and np.all(alone.agent.gqn.updates == UPDATES)
+    assert np.all(alone.agent.index >= 0) and np.all(alone.agent.state.updates == UPDATES)
     for i, j in ((0, 1), (1, 2)):
         assert np.mean(alone.agent.index[i, 0] != alone.agent.index[j, 0]) > 0.5
         assert np.any(alone.env.obs[i] != alone.env.obs[j])
@@ -97,8 +120,8 @@ def test_many_seeds_do_what_each_does_alone(name):
         lambda state: state.agent.index,
     ):
         assert_equal(exact(alone), exact(vmapped))
-    for field in ("params", "target_params"):
-        left, right = getattr(alone.agent.gqn, field), getattr(vmapped.agent.gqn, field)
+    for field in (name for name in NETWORKS if hasattr(alone.agent.state, name)):
+        left, right = getattr(alone.agent.state, field), getattr(vmapped.agent.state, field)
         for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
     # One after another: everything.

@@ -23,8 +23,18 @@ SMALL = shlex.split(
 """Options of a run of a second or two; later ones on a command line win."""
 
 Q_NETWORK = shlex.split("--width 32 --critics 1 --torso plain --target-period 20")
-SMALL_AGENT = {"gqn": Q_NETWORK, "decqn": Q_NETWORK, "sac": ["--widths", "16", "16"]}
+ENCODERS = shlex.split("--width 16 --representation 8")
+SMALL_AGENT = {
+    "gqn": Q_NETWORK,
+    "decqn": Q_NETWORK,
+    "sac": ["--widths", "16", "16"],
+    "crl": ENCODERS,
+    "sgcrl": ENCODERS,
+}
 """Options of a small agent by its name."""
+
+PHYSICS_TASK = {"crl": "point-spiral", "sgcrl": "point-spiral"}
+"""A task with physics that an agent can learn, where it is not cartpole-swingup."""
 
 EACH_CHUNK = ("--checkpoint-minutes", "1e-9", "--keep", "3")
 """Options for a checkpoint after every chunk."""

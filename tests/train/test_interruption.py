@@ -65,7 +65,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, whole_run, moment, count):
 @pytest.mark.parametrize("agent", agents.defaults())
 def test_every_agent_survives_a_kill_at_a_random_moment(tmp_path, agent):
     """A moment inside a compiled program, random but for the agent's name."""
-    names = {"agent": agent, "task": "cartpole-swingup"}
+    names = {"agent": agent, "task": runs.PHYSICS_TASK.get(agent, "cartpole-swingup")}
     whole = runs.train(tmp_path / "whole", *PHYSICS, **names)
     path = tmp_path / "killed"
     arguments = runs.command(path, *PHYSICS, *runs.EACH_CHUNK, **names)

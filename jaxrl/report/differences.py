@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from jaxrl.report.runs import Run, short
+from jaxrl.report.runs import Run, short, short_commit
 
 IGNORED = {"run.seed", "run.out", "run.overwrite", "run.resume", "run.video", "run.wandb"}
 
@@ -36,7 +36,7 @@ def hardware(runs: Sequence[Run], agents: Sequence[str]) -> list[Difference]:
 
     def items(run: Run) -> Iterable[tuple[str, Any]]:
         yield "device", device(run)
-        yield "commit", str(run.config.get("git_commit") or "unknown")[:9]
+        yield "commit", short_commit(str(run.config.get("git_commit") or "unknown"))
 
     return _table(runs, agents, lambda r: r.agent, items, all_of_them=True)
 

@@ -9,7 +9,8 @@ A manifest.json beside the tracked runs says which file comes from which runs:
                  "columns": {"what": "interval_of", "seconds": "seconds:.3f"}}]}
 
 `root` and the runs are relative to the manifest, files to the root. Without "rows" a benchmark's
-file is the one row. A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source without its command and its commit is refused.
+file is the one row. A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source
+without its command and its commit is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any
 
 from jaxrl.errors import UsageError
 from jaxrl.report import plots, published, tables
-from jaxrl.report.runs import METRIC, collect
+from jaxrl.report.runs import METRIC, collect, short_commit
 from jaxrl.report.summary import Summary
 
 MANIFEST = "manifest.json"
@@ -171,6 +172,6 @@ def _table(document: Document) -> str:
         cells = [format(record[key], form) for key, _, form in columns.values()]
         lines.append("| " + " | ".join(cells) + " |")
     commands = dict.fromkeys({**content, **r}["command"] for r in records)
-    made = dict.fromkeys({**content, **r}["commit"][:9] for r in records)
+    made = dict.fromkeys(short_commit({**content, **r}["commit"]) for r in records)
     said = " and ".join(f"`{c}`" for c in commands)
     return "\n".join([*lines, "", f"Made by {said} at commit {', '.join(made)}."])

@@ -279,6 +279,11 @@ def short(value: Any) -> str:
     return str(value)
 
 
+def short_commit(commit: str) -> str:
+    """Nine digits of a commit, and the "+" of uncommitted changes."""
+    return commit[:9] + ("+" if commit.endswith("+") and len(commit) > 9 else "")
+
+
 def _without_twins(runs: list[Run]) -> list[Run]:
     """Of runs of one agent, task and seed only the longest counts: they are not independent."""
     best: dict[tuple[str, str, int], Run] = {}

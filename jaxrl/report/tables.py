@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from jaxrl.report import differences
-from jaxrl.report.runs import Run, label
+from jaxrl.report.runs import Run, label, short_commit
 from jaxrl.report.summary import METRICS, Cell, Summary
 
 Row = Sequence[Any]
@@ -90,7 +90,7 @@ def as_markdown(summary: Summary) -> str:
     lines += ["|---|---|---|---|---|---|"]
     for cell in summary.cells:
         steps = max((int(r.steps[-1]) for r in cell.runs if len(r.steps)), default=0)
-        made = ", ".join(c[:9] for c in commits(cell.runs))
+        made = ", ".join(map(short_commit, commits(cell.runs)))
         lines.append(
             f"| {cell.task} | {cell.agent} | {value(cell)} | {cell.n} | {steps:,} | {made} |"
         )
@@ -119,8 +119,8 @@ def commands(found: Iterable[Run]) -> list[str]:
 
 
 def _origins(found: Sequence[Run]) -> list[str]:
-    made = zip(commands(found), (str(r.config.get("git_commit"))[:9] for r in found), strict=True)
-    return [f"{command} (commit {commit})" for command, commit in made]
+    made = (short_commit(str(r.config.get("git_commit") or "unknown")) for r in found)
+    return [f"{a} (commit {b})" for a, b in zip(commands(found), made, strict=True)]
 
 
 def latex(text: str) -> str:

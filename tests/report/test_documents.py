@@ -23,7 +23,11 @@ def project(tmp_path):
         config = samples.config("walker-walk", "gqn", seed, 200)
         lines = samples.lines([0.0, 100.0, 200.0 + 10 * seed])
         tracked.write(results / f"s{seed}.jsonl", config, lines, code="c")
-    benchmark = {"command": "python b.py", "commit": "abcdef0123456", "rows": [{"x": 1, "s": 0.25}]}
+    benchmark = {
+        "command": "python b.py",
+        "commit": "abcdef0123456+",
+        "rows": [{"x": 1, "s": 0.25}],
+    }
     (results / "speed.json").write_text(json.dumps(benchmark))
     readme = "# P\n\n<!-- table: runs -->\nold\n<!-- end -->\nafter\n"
     readme += "<!-- table: speed -->\n<!-- end -->\n"
@@ -51,7 +55,7 @@ def test_makes_every_figure_and_table_and_then_leaves_them(project):
     text = (project / "README.md").read_text()
     assert text.startswith("# P\n") and "\nafter\n" in text and "old" not in text
     assert "| walker-walk | gqn | 205.0 [141.5, 268.5] | 2 | 200 | 012345678 |" in text
-    assert "| 1 | 0.250 |\n\nMade by `python b.py` at commit abcdef012." in text
+    assert "| 1 | 0.250 |\n\nMade by `python b.py` at commit abcdef012+." in text
     assert (project / "docs" / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert [update(d) for d in found] == [False] * 3
 

@@ -60,7 +60,7 @@ def report(arguments: list[str]) -> int:
         raise UsageError("--check is for documents: leave out --out and --figures")
     references = dict(map(_reference, options.reference))
     runs = collect(options.runs, options.metric, options.count_unfinished)
-    summary = Summary(tuple(runs), references)
+    summary = Summary(tuple(runs), references, options.metric)
     curves = [curve for path in options.published for curve in published.read(path)]
     theirs = published.matching(curves, runs)
     _warn(summary, bool(curves) and not theirs)

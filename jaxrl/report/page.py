@@ -27,8 +27,8 @@ from jaxrl.report.runs import NAMES, Run, label
 from jaxrl.report.summary import LEVEL, Cell, Summary
 from jaxrl.stats.student import t_quantile
 
-SCRIPTS = ("theme.js", "statistics.js", "charts.js", "report.js")
-PLAYER = ("three.min.js", "playback.js")
+SCRIPTS = ("theme.js", "statistics.js", "charts.js", "state.js", "sections.js", "report.js")
+PLAYER = ("three.min.js", "rollout.js", "playback.js")
 PLAYBACK = "playback.json"
 """A run's recording, in its folder."""
 FORMAT = 1

@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxrl import stats
 from jaxrl.errors import UsageError
-from jaxrl.report.runs import Run
+from jaxrl.report.runs import METRIC, Run
 from jaxrl.stats.student import t_quantile
 
 LEVEL = 0.95
@@ -30,6 +30,11 @@ METRICS: dict[str, stats.Metric] = {
 }
 REPS = 10_000
 """Resamples behind an interval over tasks."""
+RATES = {
+    name: stats.Reference(0.0, 1.0, "a share of episodes")
+    for name in ("eval/success", "eval/success_easy")
+}
+"""References of metrics that are shares already."""
 THRESHOLDS = np.linspace(0.0, 1.0, 101)
 
 
@@ -106,6 +111,8 @@ class Summary:
     runs: tuple[Run, ...]
     references: Mapping[str, stats.Reference] = dataclasses.field(default_factory=dict)
     """By env_id, instead of the committed ones or beside them."""
+    metric: str = METRIC
+    """What the runs' values are; the committed references are of returns."""
 
     @cached_property
     def agents(self) -> list[str]:
@@ -133,8 +140,12 @@ class Summary:
     def reference(self, task: str) -> stats.Reference | None:
         """What normalises the task's scores, or None."""
         env_id = next(r.env_id for r in self.runs if r.task == task)
+        if env_id in self.references:
+            return self.references[env_id]
+        if self.metric != METRIC:
+            return RATES.get(self.metric)
         try:
-            return self.references.get(env_id) or stats.reference(env_id)
+            return stats.reference(env_id)
         except UsageError:
             return None
 

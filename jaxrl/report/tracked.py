@@ -17,7 +17,10 @@ from typing import Any
 
 from jaxrl.errors import UsageError
 
-KEPT = ("global_step", "wall_time", "eval/", "charts/SPS", "charts/unstable", "agent/")
+KEPT = (
+    *("global_step", "wall_time", "eval/", "agent/"),
+    *("charts/episodic_return", "charts/SPS", "charts/unstable"),
+)
 """Keys, or beginnings of keys, that a tracked evaluation keeps."""
 
 

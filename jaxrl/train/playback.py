@@ -2,7 +2,7 @@
 
 Poses come from MuJoCo's kinematics of the recorded positions, on the host, so no graphics library
 is needed. Arrays are quantised to 16 bits and written as base64: about 0.1 MB per 25 s.
-assets/playback.js of the report draws them. Shapes: F frames, B moving bodies.
+assets/rollout.js of the report draws them. Shapes: F frames, B moving bodies.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from jaxrl.report.runs import METRIC, collect
 from jaxrl.report.summary import Summary
 from tests.report import samples
 
+ROOT = Path(__file__).parents[2]
 LIMIT = 20e6
 """Bytes of a page without media."""
 
@@ -110,6 +114,16 @@ def test_the_report_needs_no_jax(summary, tmp_path):
     )
     arguments = [str(tmp_path / "runs"), str(tmp_path / "p.html")]
     subprocess.run([sys.executable, "-c", code, *arguments], check=True)
+
+
+def test_the_wheel_has_what_the_page_is_made_of():
+    """Every asset is package data, and every one is used."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["jaxrl"]
+    files = {path.name for path in (ROOT / "jaxrl" / "report" / "assets").iterdir()}
+    assert all(any(fnmatch(f"report/assets/{f}", p) for p in patterns) for f in files)
+    used = {*page.SCRIPTS, *page.PLAYER, "player.js", "report.css", "report.html", "player.html"}
+    assert files == used
 
 
 # ---- tables

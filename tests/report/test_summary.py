@@ -81,6 +81,14 @@ def test_tasks_without_reference_are_not_mixed(tmp_path):
     np.testing.assert_allclose(scores.runs[scores.tasks.index("mine")], (one.scores - 100) / 500)
 
 
+def test_references_of_returns_normalise_returns_only(tmp_path):
+    found = summary(samples.runs(tmp_path / "runs"))
+    assert found.reference("walker-walk").high == 1000
+    assert Summary(found.runs, metric="eval/final_distance").refusal is not None
+    rate = Summary(found.runs, metric="eval/success")
+    assert rate.refusal is None and rate.reference("walker-walk").high == 1
+
+
 def test_curves_meet_on_the_range_that_all_cover():
     lines = [
         (np.array([0.0, 10.0, 20.0]), np.array([0.0, 10.0, 0.0])),

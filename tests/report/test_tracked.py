@@ -11,7 +11,7 @@ CONFIG = {"command": "jaxrl train gqn walker-walk", "git_commit": "abc", "env_id
 METRICS = [
     {"global_step": 0, "wall_time": 0.1, "eval/return_mean": 1.23456789, "losses/loss": 3.0},
     {"global_step": 8, "wall_time": 0.2, "losses/loss": 2.0},
-    {"global_step": 16, "wall_time": 0.3, "eval/return_mean": 4.0, "agent/active_bins": 2.0},
+    {"global_step": 16, "wall_time": 0.3, "eval/return_mean": 4.0, "charts/episodic_return": 5},
 ]
 
 
@@ -22,7 +22,12 @@ def test_keeps_the_evaluations_and_reads_them_back(tmp_path):
     assert config == {**CONFIG, "code": "c0de"}
     assert metrics == [
         {"global_step": 0, "wall_time": 0.1, "eval/return_mean": 1.23457},
-        {"global_step": 16, "wall_time": 0.3, "eval/return_mean": 4.0, "agent/active_bins": 2.0},
+        {
+            "global_step": 16,
+            "wall_time": 0.3,
+            "eval/return_mean": 4.0,
+            "charts/episodic_return": 5.0,
+        },
     ]
 
 

@@ -78,10 +78,18 @@ const Charts = (() => {
 
   // The range of the lines; bands widen it by at most half to either side, and are cut beyond.
   function lineRange(series, thin) {
-    const [low, high] = range([...series, ...thin].map((s) => s.y), true);
-    const bands = range(series.flatMap((s) => [s.y, s.low || [], s.high || []]), true);
+    const [low, high] = range(
+      [...series, ...thin].map((s) => s.y),
+      true,
+    );
+    const bands = range(
+      series.flatMap((s) => [s.y, s.low || [], s.high || []]),
+      true,
+    );
     const room = 0.5 * (high - low);
-    return [Math.max(bands[0], low - room), Math.min(bands[1], high + room)].map((v, i) => (i ? Math.max(v, high) : Math.min(v, low)));
+    return [Math.max(bands[0], low - room), Math.min(bands[1], high + room)].map((v, i) =>
+      i ? Math.max(v, high) : Math.min(v, low),
+    );
   }
 
   let clips = 0;
@@ -144,27 +152,59 @@ const Charts = (() => {
     const height = Math.round(Math.min(300, Math.max(210, width * 0.62)));
     const margin = { left: 46, right: 14, top: 8, bottom: 40 };
     const thin = spec.series.flatMap((s) => s.thin || []);
-    const xs = range([...spec.series, ...thin].map((s) => s.x), false);
+    const xs = range(
+      [...spec.series, ...thin].map((s) => s.x),
+      false,
+    );
     const ys = spec.yRange || lineRange(spec.series, thin);
     const px = (v) => margin.left + ((v - xs[0]) / (xs[1] - xs[0])) * (width - margin.left - margin.right);
-    const py = (v) => height - margin.bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - margin.top - margin.bottom);
-    const svg = element("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${spec.title}. ${spec.about}` });
+    const py = (v) =>
+      height - margin.bottom - ((v - ys[0]) / (ys[1] - ys[0])) * (height - margin.top - margin.bottom);
+    const svg = element("svg", {
+      width,
+      height,
+      viewBox: `0 0 ${width} ${height}`,
+      role: "img",
+      "aria-label": `${spec.title}. ${spec.about}`,
+    });
     axes(svg, spec, { width, height, margin, xs, ys, px, py });
     const pixels = width - margin.left - margin.right;
     const id = `clip-${clips++}`;
-    const inside = { x: margin.left, y: margin.top, width: pixels, height: height - margin.top - margin.bottom };
+    const inside = {
+      x: margin.left,
+      y: margin.top,
+      width: pixels,
+      height: height - margin.top - margin.bottom,
+    };
     svg.append(element("clipPath", { id }, element("rect", inside)));
     const bands = element("g", { "clip-path": `url(#${id})` });
     svg.append(bands);
     for (const s of spec.series) {
-      if (s.low && s.high) bands.append(element("path", { d: band(s, px, py), fill: tint(s), opacity: 0.16 }));
+      if (s.low && s.high)
+        bands.append(element("path", { d: band(s, px, py), fill: tint(s), opacity: 0.16 }));
     }
     for (const s of spec.series) {
       for (const t of s.thin || []) {
-        svg.append(element("path", { d: path(t.x, t.y, px, py, pixels), stroke: tint(s), opacity: 0.45, fill: "none" }));
+        svg.append(
+          element("path", {
+            d: path(t.x, t.y, px, py, pixels),
+            stroke: tint(s),
+            opacity: 0.45,
+            fill: "none",
+          }),
+        );
       }
       const width_ = s.dash ? 1.5 : 2;
-      svg.append(element("path", { d: path(s.x, s.y, px, py, pixels), stroke: tint(s), "stroke-width": width_, "stroke-dasharray": s.dash, "stroke-linejoin": "round", fill: "none" }));
+      svg.append(
+        element("path", {
+          d: path(s.x, s.y, px, py, pixels),
+          stroke: tint(s),
+          "stroke-width": width_,
+          "stroke-dasharray": s.dash,
+          "stroke-linejoin": "round",
+          fill: "none",
+        }),
+      );
       if (!s.dash) markers(svg, s, px, py);
     }
     return [svg, readout(spec, svg, { width, height, margin, xs, px, py })];
@@ -185,7 +225,9 @@ const Charts = (() => {
   function axes(svg, spec, { width, height, margin, xs, ys, px, py }) {
     const xFormat = spec.xFormat || short;
     for (const v of ticks(ys[0], ys[1], 5)) {
-      svg.append(element("line", { x1: margin.left, x2: width - margin.right, y1: py(v), y2: py(v), class: "rule" }));
+      svg.append(
+        element("line", { x1: margin.left, x2: width - margin.right, y1: py(v), y2: py(v), class: "rule" }),
+      );
       svg.append(element("text", { x: margin.left - 6, y: py(v) + 4, "text-anchor": "end" }, short(v)));
     }
     for (const v of ticks(xs[0], xs[1], Math.max(3, Math.floor(width / 90)))) {
@@ -194,13 +236,20 @@ const Charts = (() => {
       svg.append(element("text", { x, y: height - margin.bottom + 16, "text-anchor": edge }, xFormat(v)));
     }
     const middle = (margin.left + width - margin.right) / 2;
-    svg.append(element("text", { x: middle, y: height - 6, "text-anchor": "middle", class: "label" }, spec.xLabel));
+    svg.append(
+      element("text", { x: middle, y: height - 6, "text-anchor": "middle", class: "label" }, spec.xLabel),
+    );
   }
 
   // The values under the pointer.
   function readout(spec, svg, { width, height, margin, xs, px, py }) {
     const box = element("div", { class: "readout", hidden: "" });
-    const rule = element("line", { y1: margin.top, y2: height - margin.bottom, class: "cursor", visibility: "hidden" });
+    const rule = element("line", {
+      y1: margin.top,
+      y2: height - margin.bottom,
+      class: "cursor",
+      visibility: "hidden",
+    });
     svg.append(rule);
     svg.addEventListener("pointermove", (event) => {
       const at = event.clientX - svg.getBoundingClientRect().left;
@@ -210,11 +259,17 @@ const Charts = (() => {
       rule.setAttribute("x1", at);
       rule.setAttribute("x2", at);
       rule.setAttribute("visibility", "visible");
-      const rows = spec.series.map((s) => ({ s, i: nearest(s.x, value) }))
+      const rows = spec.series
+        .map((s) => ({ s, i: nearest(s.x, value) }))
         .filter(({ s, i }) => i >= 0 && s.y[i] !== null && Number.isFinite(s.y[i]))
         .sort((a, b) => b.s.y[b.i] - a.s.y[a.i])
-        .map(({ s, i }) => element("li", {}, swatch(s.index, s.dash || null), `${s.name} `, element("b", {}, said(s, i))));
-      box.replaceChildren(element("p", {}, `${spec.xLabel}: ${(spec.xFormat || short)(value)}`), element("ul", {}, ...rows));
+        .map(({ s, i }) =>
+          element("li", {}, swatch(s.index, s.dash || null), `${s.name} `, element("b", {}, said(s, i))),
+        );
+      box.replaceChildren(
+        element("p", {}, `${spec.xLabel}: ${(spec.xFormat || short)(value)}`),
+        element("ul", {}, ...rows),
+      );
       box.hidden = false;
       box.style.left = at > width / 2 ? "" : `${at + 12}px`;
       box.style.right = at > width / 2 ? `${width - at + 12}px` : "";
@@ -249,19 +304,42 @@ const Charts = (() => {
 
   // The chart's numbers, made when they are asked for.
   function table(spec) {
-    const details = element("details", { class: "numbers" }, element("summary", {}, "Table"));
+    const details = element(
+      "details",
+      { class: "numbers" },
+      element("summary", { "aria-label": `Table of ${spec.title}` }, "Table"),
+    );
     details.addEventListener("toggle", () => {
       if (!details.open || details.querySelector("table")) return;
-      const head = element("tr", {}, ...["Series", spec.xLabel, spec.yLabel].map((t) => element("th", { scope: "col" }, t)));
+      const head = element(
+        "tr",
+        {},
+        ...["Series", spec.xLabel, spec.yLabel].map((t) => element("th", { scope: "col" }, t)),
+      );
       const rows = spec.series.flatMap((s) => {
         const every = Math.max(1, Math.ceil(s.x.length / TABLE_ROWS));
         const picks = s.x.map((_, i) => i).filter((i) => i % every === 0 || i === s.x.length - 1);
-        return picks.filter((i) => s.y[i] !== null && Number.isFinite(s.y[i])).map((i) =>
-          element("tr", {}, element("th", { scope: "row" }, s.name), element("td", {}, (spec.xFormat || short)(s.x[i])), element("td", {}, said(s, i))));
+        return picks
+          .filter((i) => s.y[i] !== null && Number.isFinite(s.y[i]))
+          .map((i) =>
+            element(
+              "tr",
+              {},
+              element("th", { scope: "row" }, s.name),
+              element("td", {}, (spec.xFormat || short)(s.x[i])),
+              element("td", {}, said(s, i)),
+            ),
+          );
       });
       const caption = element("caption", { class: "hidden" }, spec.title);
       const inner = element("table", {}, caption, element("thead", {}, head), element("tbody", {}, ...rows));
-      details.append(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${spec.title}` }, inner));
+      details.append(
+        element(
+          "div",
+          { class: "scroll", tabindex: 0, role: "region", "aria-label": `Table of ${spec.title}` },
+          inner,
+        ),
+      );
     });
     return details;
   }
@@ -270,15 +348,31 @@ const Charts = (() => {
   function whisker(index, scale, point, low, high) {
     const [width, height] = [180, 18];
     const px = (v) => 6 + ((v - scale[0]) / (scale[1] - scale[0] || 1)) * (width - 12);
-    const svg = element("svg", { viewBox: `0 0 ${width} ${height}`, class: "whisker", "aria-hidden": "true" });
+    const svg = element("svg", {
+      viewBox: `0 0 ${width} ${height}`,
+      class: "whisker",
+      "aria-hidden": "true",
+    });
     svg.append(element("line", { x1: 6, x2: width - 6, y1: 9, y2: 9, class: "rule" }));
     if (low !== null) {
       const ends = { x1: px(Math.max(low, scale[0])), x2: px(Math.min(high, scale[1])) };
-      svg.append(element("line", { ...ends, y1: 9, y2: 9, stroke: colour(index), "stroke-width": 5, opacity: 0.4, "stroke-linecap": "round" }));
+      svg.append(
+        element("line", {
+          ...ends,
+          y1: 9,
+          y2: 9,
+          stroke: colour(index),
+          "stroke-width": 5,
+          opacity: 0.4,
+          "stroke-linecap": "round",
+        }),
+      );
     }
     if (point !== null) {
       const fill = low === null ? "var(--paper)" : colour(index);
-      svg.append(element("circle", { cx: px(point), cy: 9, r: 4.5, fill, stroke: colour(index), "stroke-width": 2 }));
+      svg.append(
+        element("circle", { cx: px(point), cy: 9, r: 4.5, fill, stroke: colour(index), "stroke-width": 2 }),
+      );
     }
     return svg;
   }

@@ -46,7 +46,11 @@ const Statistics = (() => {
 
   const METRICS = {
     IQM: iqm,
-    Median: (tasks) => quantile(taskMeans(tasks).sort((a, b) => a - b), 0.5),
+    Median: (tasks) =>
+      quantile(
+        taskMeans(tasks).sort((a, b) => a - b),
+        0.5,
+      ),
     Mean: (tasks) => average(taskMeans(tasks)),
     "Optimality gap": (tasks) =>
       1 - average(taskMeans(tasks.map((t) => ({ x: t.x.map((v) => Math.min(v, 1)), w: t.w })))),
@@ -123,7 +127,12 @@ const Statistics = (() => {
     const samples = [];
     for (let i = 0; i < 500; i++) samples.push(share(drawn(scores, (n) => n, random)));
     const ends = (q) =>
-      thresholds.map((_, k) => quantile(samples.map((s) => s[k]).sort((a, b) => a - b), q));
+      thresholds.map((_, k) =>
+        quantile(
+          samples.map((s) => s[k]).sort((a, b) => a - b),
+          q,
+        ),
+      );
     return { point, low: ends(0.025), high: ends(0.975) };
   }
 

@@ -6,7 +6,9 @@
   let theme = "system";
   try {
     theme = localStorage.getItem("jaxrl-theme") || theme;
-  } catch { /* a file opened from disk may have no storage */ }
+  } catch {
+    /* a file opened from disk may have no storage */
+  }
 
   function apply() {
     if (theme === "system") document.documentElement.removeAttribute("data-theme");
@@ -19,7 +21,9 @@
     theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
     try {
       localStorage.setItem("jaxrl-theme", theme);
-    } catch { /* as above */ }
+    } catch {
+      /* as above */
+    }
     apply();
   });
   apply();

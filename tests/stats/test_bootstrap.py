@@ -11,7 +11,7 @@ from scipy import stats as scipy_stats
 from jaxrl import stats
 from jaxrl.errors import UsageError
 from jaxrl.stats import bootstrap, student
-from jaxrl.stats.samples import Drawn, Weighted
+from jaxrl.stats.samples import Drawn, Weighted, once
 from tests.stats.samples import uneven
 
 METRICS = [stats.mean, stats.median, stats.iqm, stats.optimality_gap]
@@ -136,11 +136,26 @@ def test_student_is_the_t_interval_of_the_mean_of_one_task():
 def test_degrees_of_freedom_are_welchs():
     """The mean over two tasks has the variance of Welch's test."""
     rng = np.random.default_rng(6)
-    a, b = rng.normal(size=5), rng.normal(scale=3, size=9)
-    welch = scipy_stats.ttest_ind(a, b, equal_var=False).df
-    assert student.degrees_of_freedom([a, b], stats.mean) == int(welch)
+    for sizes in [(5, 9), (2, 40), (3, 20), (30, 4)]:
+        a, b = (rng.normal(scale=n**0.5, size=n) for n in sizes)
+        welch = scipy_stats.ttest_ind(a, b, equal_var=False).df
+        assert student.degrees_of_freedom([a, b], stats.mean) == int(welch)
+    a = rng.normal(size=5)
     assert student.degrees_of_freedom([a, a + 1.0], stats.mean) == 8
     assert student.degrees_of_freedom([np.ones(5)], stats.mean) == 1
+
+
+def test_degrees_of_freedom_come_from_leaving_each_run_out():
+    runs = uneven(np.random.default_rng(8), (4, 9, 6))
+    shares = []
+    for t, x in enumerate(runs):
+        left = [[*runs[:t], np.delete(x, i), *runs[t + 1 :]] for i in range(len(x))]
+        values = [stats.iqm(r, once([len(y) for y in r])).item() for r in left]
+        shares.append((len(x) - 1) / len(x) * sum((values - np.mean(values)) ** 2))
+    squares = sum(v**2 / (len(x) - 1) for v, x in zip(shares, runs, strict=True))
+    # One run fewer cuts another share of the weight; that moves the values by little.
+    found = student.degrees_of_freedom(runs, stats.iqm)
+    assert found == pytest.approx(sum(shares) ** 2 / squares, abs=1.5)
 
 
 @pytest.mark.parametrize("df", [1, 2, 3, 4, 5, 8, 51, 200])

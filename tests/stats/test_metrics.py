@@ -53,6 +53,7 @@ def test_mean_median_and_gap_of_uneven_tasks():
     assert point(stats.mean, runs) == pytest.approx((0.5 + 2.0 + 0.5) / 3)
     assert point(stats.median, runs) == 0.5
     assert point(stats.optimality_gap, runs) == pytest.approx((0.5 + 0.0 + 0.5) / 3)
+    assert point(stats.median, [*runs, np.array([9.0])]) == pytest.approx((0.5 + 2.0) / 2)
     gap = functools.partial(stats.optimality_gap, gamma=2.0)
     assert point(gap, runs) == pytest.approx((1.5 + 0.0 + 1.5) / 3)
 

@@ -71,6 +71,8 @@ def test_one_run_has_a_line_and_no_band():
 def test_area_under_a_curve_is_its_mean_over_uneven_steps():
     steps = [0, 10, 40]
     assert stats.area_under_curve(steps, [0.0, 10.0, 10.0]) == pytest.approx((50 + 300) / 40)
+    later = [step + 100 for step in steps]
+    assert stats.area_under_curve(later, [0.0, 10.0, 10.0]) == pytest.approx((50 + 300) / 40)
     several = stats.area_under_curve(steps, [[1.0, 1.0, 1.0], [0.0, 1.0, 4.0]])
     assert several.tolist() == pytest.approx([1.0, (5 + 75) / 40])
 

@@ -34,9 +34,9 @@ class AdaStop:
     """A comparison of the means of all pairs of agents, one group of scores after the other.
 
     `alpha` is the chance to find a difference where there is none, in any pair and at any look.
-    adastop 0.1.3 compares a two-sided statistic with the one-sided distribution of its permutations,
-    so that its level comes out twice as large as asked for; it is asked for half. For three agents
-    0.05 still came out as 0.07 (docs/statistics.md).
+    adastop 0.1.3 compares a two-sided statistic with the one-sided distribution of its
+    permutations, so that its level comes out twice as large as asked for; it is asked for half. For
+    three agents 0.05 still came out as 0.07 (docs/statistics.md).
 
     Args:
       agents: their names, two or more.

@@ -35,8 +35,11 @@ def start(model, data, random):
 def observe(sim):
     return jnp.concatenate([sim.qpos, sim.qvel])
 
-def reward(sim):
+def angle(sim):
     return sim.sensor("angle")[0]
+
+def reward(sim):
+    return angle(sim)
 
 def ended(sim):
     return sim.qvel[0] > 1e6

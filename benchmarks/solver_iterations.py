@@ -2,6 +2,7 @@
 
     python benchmarks/solver_iterations.py mjx [TASK ...]
     python benchmarks/solver_iterations.py warp [TASK ...]
+    python benchmarks/solver_iterations.py mjx --only-missing     what it lacks, without measuring
 
 On 1,000 states that random play visits (from the task's starts and from poses of high reward) each
 engine and native take one control step from the same float32 state. A state's error is the largest
@@ -151,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=sorted(STEPPERS))
     parser.add_argument("tasks", nargs="*", help="all by default")
+    parser.add_argument("--only-missing", action="store_true", help="measure nothing")
     arguments = parser.parse_args()
     all_tasks = {**registry.tasks(), **registry.goal_tasks()}
     for name in arguments.tasks or sorted(all_tasks):
@@ -158,6 +160,8 @@ def main() -> None:
         if missing:
             row: dict[str, Any] = {"missing": missing}
             print(f"{name:<24} cannot run on {arguments.engine}: {'; '.join(missing)}", flush=True)
+        elif arguments.only_missing:
+            row = {}
         else:
             began = time.monotonic()
             states = visited(name)
@@ -178,8 +182,11 @@ def record(engine: str, name: str, row: dict[str, Any]) -> None:
     """Puts one row into both files."""
     table = json.loads(engines.TABLE.read_text())
     kept = {k: row[k] for k in ("missing", "solver") if k in row}
-    table.setdefault(name, {})[engine] = kept
+    before = table.setdefault(name, {}).get(engine, {})
+    table[name][engine] = kept or {k: before[k] for k in ("solver",) if k in before}
     write(engines.TABLE, table)
+    if "solver" not in row:
+        return
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     stamp = {
         "command": command_line(),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import jax
 import pytest
 
 from jaxrl import agents
 from jaxrl.cli import commands, main
 from jaxrl.train import config
+from jaxrl.train.online import OnlineLoop
 from tests.train import runs
 
 AGENTS, COMMANDS = ", ".join(agents.defaults()), ", ".join(commands.COMMANDS)
@@ -28,7 +30,9 @@ TABLE = {
         "TASK is missing: Name of the task (`jaxrl envs` lists them), or FILE.py:TASK of your own "
         f"{HELP}"
     ),
-    f"{TRAIN} --physics fast": "unknown physics engine 'fast'; there are: auto, native",
+    f"{TRAIN} --physics fast": (
+        "unknown physics engine 'fast'; there are: auto, native, mjx, warp"
+    ),
     # Options and their types.
     f"{TRAIN} --lrr 3": f"unrecognized options: --lrr, 3 {HELP}",
     f"{TRAIN} --num-env 3": (
@@ -150,6 +154,39 @@ def test_a_replay_that_does_not_fit_is_refused_with_one_that_does(capfd, monkeyp
     with pytest.raises(ZeroDivisionError):
         main([*too_many, "--capacity", str(fits)])
     assert 0.85 * 2**30 < needed[0] < 2**30
+
+
+def test_an_engine_that_cannot_simulate_the_task_is_refused(capfd, tmp_path):
+    line = refused(capfd, ["train", "gqn", "dog-run", "--physics", "mjx"])
+    assert line.startswith("dog-run cannot run on mjx, which lacks: collision of ")
+    assert "the noslip solver (4 iterations)" in line
+    assert line.endswith("; use physics 'native'")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_instances_that_do_not_fit_are_refused_with_as_many_as_do(capfd, monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "available_bytes", lambda: 2**27)
+    crowd = "--num-envs 1_000_000 --capacity 5_000_000 --learning-starts 5_000_000"
+    steps = "--steps 8_000_000 --chunk-steps 1_000_000"
+    line = refused(capfd, ["train", "gqn", "probe-both", *crowd.split(), *steps.split()])
+    assert line.startswith("--num-envs 1_000_000 needs at least 0.")
+    assert "are free beside the replay; --num-envs " in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_runs_out_at_the_start_is_one_line(capfd, monkeypatch, tmp_path):
+    def exhausted(*arguments, learn=False):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    where = ["--out", str(tmp_path / "run")]
+    places = [(jax, "block_until_ready"), (OnlineLoop, "chunk")]
+    for place in places:
+        with monkeypatch.context() as patch:
+            patch.setattr(*place, exhausted)
+            assert main([*runs.command(tmp_path / "run"), *where, "--overwrite"]) == 2
+        line = capfd.readouterr().err
+        assert line.startswith("jaxrl: 4 instances and a replay of 1_024 rows do not fit in the")
+        assert line.count("\n") == 1 and "--num-envs" in line and "--overwrite" in line
 
 
 @pytest.fixture(scope="module")

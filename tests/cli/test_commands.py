@@ -57,12 +57,15 @@ def test_help_documents_every_option(capsys, monkeypatch, agent):
 
 
 def test_envs_lists_every_task_with_its_sizes(capsys):
-    head, *lines = printed(capsys, "envs")
+    head, *lines, empty, note = printed(capsys, "envs")
     assert head.split()[0] == "task"
+    assert empty == "" and note.startswith("The speed of warp is unmeasured")
     assert [line.split()[0] for line in lines] == names()
     for line in lines:
-        name, observations, actions, period, steps = line.split()
+        name, observations, actions, period, steps, engines = line.split(maxsplit=5)
         spec = make(name).spec
+        assert engines.split("; no ")[0] in ("native, mjx, warp", "native, warp", "-"), name
+        assert ("no mjx: " in engines) == (engines.startswith("native, warp")), name
         assert (int(observations), int(actions)) == (spec.observation_size, spec.action_size)
         assert (float(period), int(steps)) == (spec.control_dt, spec.episode_length)
 

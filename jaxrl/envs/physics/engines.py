@@ -62,6 +62,13 @@ def compiled(task: Task) -> mujoco.MjModel:
         return task.model().compile()
 
 
+def in_words(task: Task) -> str:
+    """The engines that can simulate `task`, and what the others lack."""
+    missing = {engine: unsupported(task, engine) for engine in NAMES}
+    able = ", ".join(engine for engine in NAMES if not missing[engine])
+    return able + "".join(f"; no {e}: {', '.join(m)}" for e, m in missing.items() if m)
+
+
 def live_unsupported(model: mujoco.MjModel, engine: str) -> list[str]:
     """What `engine` ("mjx" or "warp") says itself that it lacks for `model`."""
     if engine == "mjx":

@@ -86,7 +86,9 @@ def unsupported(model: mujoco.MjModel) -> list[str]:
         missing.append(f"the noslip solver ({model.opt.noslip_iterations} iterations)")
     if not missing:
         try:
-            mjx.make_data(mjx.put_model(model, impl="jax"), impl="jax")
+            data = mjx.make_data(mjx.put_model(model, impl="jax"), impl="jax")
+            if (model.sensor_type == SENSOR.mjSENS_TOUCH).any() and not data._impl.ncon:
+                missing.append("touch sensors in a model without contacts")
         except (NotImplementedError, ValueError) as reason:
             missing.append(str(reason).rstrip("."))
     return missing

@@ -181,6 +181,8 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], str]:
         return lines, ""
     if bad == [len(text)]:
         return lines, "last line of metrics.jsonl cut short"
+    if len(bad) == 1:
+        return lines, f"1 damaged line of metrics.jsonl left out, line {bad[0]}"
     return lines, f"{len(bad)} damaged lines of metrics.jsonl left out, the first is {bad[0]}"
 
 
@@ -249,7 +251,7 @@ def _of_the_task(setting: str) -> bool:
 
 def _of_the_agent(setting: str) -> bool:
     group, _, name = setting.partition(".")
-    return group == "agent" or (name not in NOT_THE_AGENT and name not in TASK_SETTINGS)
+    return group == "agent" or name not in NOT_THE_AGENT
 
 
 def _differing(runs: Iterable[Run], which: Any) -> set[str]:

@@ -66,6 +66,15 @@ def test_damaged_lines_are_left_out_and_said(tmp_path, tail, note):
     assert len(run.steps) == 11 and run.left_out is None
 
 
+def test_one_damaged_line_in_the_middle_is_no_line_cut_short(tmp_path):
+    path = one(tmp_path / "a") / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:4], lines[4][:9], *lines[5:]]) + "\n")
+    (run,) = collect([tmp_path / "a"])
+    assert run.notes == ("1 damaged line of metrics.jsonl left out, line 5",)
+    assert len(run.steps) == 10
+
+
 def test_a_run_that_is_not_finished_counts_only_if_asked_for(tmp_path):
     described = samples.config("walker-walk", "gqn", 0, 5000)
     samples.folder(tmp_path / "a", described, samples.lines(TEN))
@@ -125,7 +134,7 @@ def test_two_settings_name_what_one_cannot(tmp_path):
 
 def test_settings_of_the_task_name_the_task_and_those_of_the_machine_nothing(tmp_path):
     one(tmp_path / "a", run={"action_cost": 0.5, "physics": "mjx"})
-    one(tmp_path / "b", run={"action_cost": 0.1}, seed=1)
+    one(tmp_path / "b", run={"action_cost": 0.1, "physics": "mjx"}, seed=1)
     one(tmp_path / "c", run={"action_cost": 0.1, "physics": "native"}, seed=2)
     names = {run.path.name: (run.agent, run.task) for run in collect([tmp_path])}
     assert names == {

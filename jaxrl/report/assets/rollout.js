@@ -45,8 +45,9 @@ const Rollout = (() => {
   }
 
   function plane(shape, cell, texture) {
-    const width = shape.size[0] ? 2 * shape.size[0] : 2 * cell * UNIT;
-    const height = shape.size[1] ? 2 * shape.size[1] : 2 * cell * UNIT;
+    // A thousandth larger: an edge exactly below the camera, w = 0, is drawn wrong by some drivers.
+    const width = 2.002 * (shape.size[0] || cell * UNIT);
+    const height = 2.002 * (shape.size[1] || cell * UNIT);
     const made = new THREE.PlaneGeometry(width, height);
     const at = made.attributes.uv;
     const position = made.attributes.position;

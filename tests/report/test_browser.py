@@ -288,3 +288,14 @@ def test_a_player_alone(browser, tmp_path):
         "document.querySelector('.stage').getAttribute('aria-label')"
     )
     assert browser.complaints == []
+    found = browser.evaluate(
+        "(() => { const r = JSON.parse(document.getElementById('data').textContent).media[0].recording;"
+        "const built = Rollout.build(r); Rollout.pose(built, r, 10.5);"
+        "const tendon = built.tendons[0].made;"
+        "return [built.bodies.get(1).position.toArray(), tendon.position.toArray(), tendon.scale.z];"
+        "})()"
+    )
+    x = np.linspace(-1, 1, 40)[10:12].mean()  # between frames 10 and 11
+    np.testing.assert_allclose(found[0], [x, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(found[1], [x / 2, 0.5, 0.5], atol=1e-4)
+    assert found[2] == pytest.approx(np.sqrt(x * x + 2), abs=1e-4)

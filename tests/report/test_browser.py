@@ -289,10 +289,12 @@ def test_a_player_alone(browser, tmp_path):
     )
     assert browser.complaints == []
     found = browser.evaluate(
-        "(() => { const r = JSON.parse(document.getElementById('data').textContent).media[0].recording;"
+        "(() => { const data = JSON.parse(document.getElementById('data').textContent);"
+        "const r = data.media[0].recording;"
         "const built = Rollout.build(r); Rollout.pose(built, r, 10.5);"
         "const tendon = built.tendons[0].made;"
-        "return [built.bodies.get(1).position.toArray(), tendon.position.toArray(), tendon.scale.z];"
+        "const ball = built.bodies.get(1);"
+        "return [ball.position.toArray(), tendon.position.toArray(), tendon.scale.z];"
         "})()"
     )
     x = np.linspace(-1, 1, 40)[10:12].mean()  # between frames 10 and 11

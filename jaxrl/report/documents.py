@@ -9,8 +9,10 @@ A manifest.json beside the tracked runs says which file comes from which runs:
                  "columns": {"what": "interval_of", "seconds": "seconds:.3f"}}]}
 
 `root` and the runs are relative to the manifest, files to the root. Without "rows" a benchmark's
-file is the one row. A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source
-without its command and its commit is refused.
+file is the one row. Rows that agree in all "columns" become one line where there is a "spread",
+such as {"{method}, {runs} runs": "coverage:.1%"}: a column for each heading that rows fill in. A
+table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source without its command and
+its commit is refused.
 """
 
 from __future__ import annotations
@@ -162,16 +164,34 @@ def _table(document: Document) -> str:
     content = json.loads(source.read_text())
     rows = content[document.entry["rows"]] if "rows" in document.entry else [content]
     records = list(rows.values()) if isinstance(rows, dict) else rows
-    columns = {head: spec.partition(":") for head, spec in document.entry["columns"].items()}
-    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for record in records:
         origin = {**content, **record}
         for key in ("command", "commit"):
             if origin.get(key) in (None, "", "unknown"):
                 raise UsageError(f"{source}: a row without its {key} is refused")
-        cells = [format(record[key], form) for key, _, form in columns.values()]
-        lines.append("| " + " | ".join(cells) + " |")
+    lines = _lines(records, document.entry["columns"], document.entry.get("spread", {}))
     commands = dict.fromkeys({**content, **r}["command"] for r in records)
     made = dict.fromkeys(short_commit({**content, **r}["commit"]) for r in records)
     said = " and ".join(f"`{c}`" for c in commands)
     return "\n".join([*lines, "", f"Made by {said} at commit {', '.join(made)}."])
+
+
+def _lines(
+    records: Sequence[dict[str, Any]], columns: dict[str, str], spread: dict[str, str]
+) -> list[str]:
+    """A Markdown table: headings to "key:format", and headings to be filled in likewise."""
+    table: dict[tuple[str, ...] | int, dict[str, str]] = {}
+    for number, record in enumerate(records):
+        cells = {head: _cell(record, spec) for head, spec in columns.items()}
+        line = table.setdefault(tuple(cells.values()) if spread else number, cells)
+        line |= {head.format(**record): _cell(record, spec) for head, spec in spread.items()}
+    heads = list(dict.fromkeys(head for line in table.values() for head in line))
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    return lines + [
+        "| " + " | ".join(line.get(head, "") for head in heads) + " |" for line in table.values()
+    ]
+
+
+def _cell(record: dict[str, Any], spec: str) -> str:
+    key, _, form = spec.partition(":")
+    return format(record[key], form)

@@ -90,6 +90,23 @@ def test_a_cell_without_command_or_commit_is_refused(project, key):
     assert (project / "README.md").read_text() == before
 
 
+def test_rows_that_agree_are_spread_over_one_line(project):
+    results = project / "results"
+    benchmark = json.loads((results / "speed.json").read_text())
+    benchmark["rows"] = [
+        {"x": x, "seeds": seeds, "s": x + seeds / 10}
+        for x, seeds in ((1, 3), (1, 5), (2, 3))  # nothing at x = 2 for 5 seeds
+    ]
+    (results / "speed.json").write_text(json.dumps(benchmark))
+    manifest = json.loads((results / "manifest.json").read_text())
+    manifest["tables"][1] |= {"columns": {"size": "x"}, "spread": {"{seeds} seeds": "s:.1f"}}
+    (results / "manifest.json").write_text(json.dumps(manifest))
+    for document in documents([results]):
+        update(document)
+    table = "| size | 3 seeds | 5 seeds |\n|---|---|---|\n| 1 | 1.3 | 1.5 |\n| 2 | 2.3 |  |\n"
+    assert table in (project / "README.md").read_text()
+
+
 @pytest.mark.parametrize("key", ["command", "commit"])
 def test_a_benchmark_without_command_or_commit_is_refused(project, key):
     path = project / "results" / "speed.json"

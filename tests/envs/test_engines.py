@@ -249,7 +249,7 @@ def test_a_batch_is_its_instances():
         one = single(*jax.tree.map(lambda x, i=i: x[i], (physics, actions)))
         for ours, theirs in zip(jax.tree.leaves(one), jax.tree.leaves(batch), strict=True):
             assert np.all(apart(ours, theirs[i]) < 1e-5)
-    two = jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), (physics, actions))
+    two = jax.tree.map(lambda x: x.reshape(2, COUNT // 2, *x.shape[1:]), (physics, actions))
     nested = jax.jit(jax.vmap(jax.vmap(step)))(*two)
     for ours, theirs in zip(jax.tree.leaves(nested), jax.tree.leaves(batch), strict=True):
         assert np.all(apart(ours.reshape(theirs.shape), theirs) < 1e-5)
@@ -374,6 +374,7 @@ class Lossy(Native):
 
 def test_steps_without_room_for_contacts_are_counted():
     task: Task = registry.tasks()["cartpole-balance"]
+    task = dataclasses.replace(task, time_limit=6 * task.control_dt)
     plain = MujocoEnv(task, engine=Native)
     env = CountOverflow(MujocoEnv(task, engine=Lossy))
     actions = random_actions(plain, STEPS, COUNT)

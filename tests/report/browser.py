@@ -164,6 +164,21 @@ class Browser:
             more["captureBeyondViewport"] = True
         return base64.b64decode(self.call("Page.captureScreenshot", **more)["data"])
 
+    def settled(self, selector: str) -> bytes:
+        """An element's picture once it stays as it is."""
+        before, now = b"", self.screenshot(selector)
+        while now != before:
+            self.evaluate("new Promise(r => setTimeout(r, 200))")
+            before, now = now, self.screenshot(selector)
+        return now
+
+    def changed(self, selector: str, before: bytes) -> bytes:
+        """An element's picture once it differs from `before`; a slow machine draws it late."""
+        end = time.monotonic() + PATIENCE
+        while (now := self.screenshot(selector)) == before:
+            assert time.monotonic() < end, f"{selector} still looks the same"
+        return now
+
 
 @contextlib.contextmanager
 def chromium(profile: Path) -> Iterator[Browser]:

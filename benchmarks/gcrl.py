@@ -4,9 +4,7 @@
     python benchmarks/gcrl.py report            the table of what is there, beside published figures
     python benchmarks/gcrl.py throughput        steps/s, peak memory and compile time on ant-goal
 
-Runs live in runs/gcrl/ and can be interrupted at any time; the same command goes on. A finished run
-is kept in benchmarks/results/gcrl/ and counts as long as a hash of the code that computed it
-(environment, replay, agent, networks, loop, evaluation) and its command equal today's.
+How runs are resumed, kept and counted: benchmarks/cells.py.
 
 Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spring` physics.
 """
@@ -14,21 +12,19 @@ Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spr
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import json
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import cells
 import numpy as np
 
-from jaxrl.report import tracked
-from jaxrl.train.runlog import RunFolder, command_line, device, git_commit, versions
+from jaxrl.train.runlog import command_line, device, git_commit, versions
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "gcrl"
+SUITE = "gcrl"
+RESULTS = cells.RESULTS / SUITE
 
 AGENTS = {
     "crl": ("crl", ""),
@@ -76,34 +72,25 @@ class Cell:
         """File name."""
         return f"{self.task}_{self.agent}_s{self.seed}"
 
-    def command(self, out: Path) -> list[str]:
-        """The command that makes this run."""
+    def arguments(self) -> list[str]:
+        """What follows `jaxrl`."""
         agent, options = AGENTS[self.agent]
         settings = ["--steps", str(self.steps), *self.loop.split(), *options.split()]
-        return ["train", agent, self.task, *settings, *self._tail(out)]
+        return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
 
-    def _tail(self, out: Path) -> list[str]:
-        return ["--seed", str(self.seed), "--out", str(out), "--no-video"]
-
-    @property
-    def tracked_command(self) -> str:
-        """As it is kept."""
-        return " ".join(["jaxrl", *self.command(Path("runs") / "gcrl" / self.name)])
-
-    def code(self) -> str:
-        """Hash of the code that computes this run."""
-        package = ROOT / "jaxrl"
-        envs = ["core", "task", "mujoco_env", "wrappers", "physics/native"]
-        files = [package / "envs" / f"{name}.py" for name in envs]
-        files += sorted((package / "envs" / "goal").glob("*.py"))
-        nets, replay = ("contrast", "encoder", "policy"), ("drawing", "hindsight", "ring")
-        agents = ("_common", "_goals", "crl", "peers")
+    def files(self) -> list[Path]:
+        """The code that computes this run."""
+        nets, replay = ["contrast", "encoder", "policy"], ["drawing", "hindsight", "ring"]
+        agents = ["_common", "_goals", "crl", "peers"]
         if self.agent.startswith("sac"):
-            nets, replay, agents = ("mlp", "policy"), (*replay, "uniform"), ("_common", "sac")
-        for folder, names in (("nets", nets), ("replay", replay), ("agents", agents)):
-            files += [package / folder / f"{name}.py" for name in names]
-        files += [package / "train" / f"{name}.py" for name in ("online", "evaluate")]
-        return tracked.code_hash(files)
+            nets, replay, agents = ["mlp", "policy"], [*replay, "uniform"], ["_common", "sac"]
+        return sorted((cells.PACKAGE / "envs" / "goal").glob("*.py")) + cells.package_files(
+            envs=["core", "task", "mujoco_env", "wrappers", "physics/native"],
+            nets=nets,
+            replay=replay,
+            agents=agents,
+            train=["online", "evaluate"],
+        )
 
 
 MAZE, REACH, FAR = 200_000, 2_000_128, 5_000_192
@@ -133,44 +120,10 @@ CELLS = [
 """In the order in which they are trained."""
 
 
-def accepted(cell: Cell) -> tuple[dict, list[dict]] | None:
-    """The tracked run of a cell, if today's code would compute the same."""
-    path = RESULTS / f"{cell.name}.jsonl"
-    if not path.exists():
-        return None
-    config, metrics = tracked.read(path)
-    if config["code"] != cell.code() or config["command"] != cell.tracked_command:
-        print(f"{cell.name}: made by other code or settings, not counted")
-        return None
-    return config, metrics
-
-
-def run(pattern: str) -> None:
-    """Trains the cells whose name matches and that have no accepted result."""
-    for cell in CELLS:
-        if not fnmatch.fnmatch(cell.name, pattern) or accepted(cell):
-            continue
-        out = Path("runs") / "gcrl" / cell.name
-        resume = ["--resume"] if any((ROOT / out / "checkpoints").glob("*")) else ["--overwrite"]
-        code = cell.code()
-        command = [sys.executable, "-m", "jaxrl", *cell.command(out), *resume]
-        print(" ".join(command), flush=True)
-        ended = subprocess.run(command, cwd=ROOT)
-        if ended.returncode != 0:
-            sys.exit(f"{cell.name}: exit code {ended.returncode}; the same command goes on")
-        folder = RunFolder.open(ROOT / out)
-        config = {**folder.config(), "command": cell.tracked_command}
-        tracked.write(RESULTS / f"{cell.name}.jsonl", config, folder.metrics(), code)
-
-
 def report() -> None:
     """Prints the table and writes it as JSON. Figures are means of the last three evaluations."""
     rows = []
-    for cell in CELLS:
-        found = accepted(cell)
-        if not found:
-            continue
-        config, metrics = found
+    for cell, config, metrics in cells.finished(SUITE, CELLS):
         names = ("success", "success_easy", "time_near_goal", "final_distance")
         last = {name: float(np.mean([m[f"eval/{name}"] for m in metrics[-3:]])) for name in names}
         curve = [[m["global_step"], m["eval/success"]] for m in metrics]
@@ -243,10 +196,8 @@ def throughput() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["run"]:
-            run("*")
-        case ["run", pattern]:
-            run(pattern)
+        case ["run", *pattern] if len(pattern) < 2:
+            cells.run(SUITE, CELLS, *pattern)
         case ["report"]:
             report()
         case ["throughput"]:

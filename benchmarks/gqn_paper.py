@@ -3,9 +3,7 @@
     python benchmarks/gqn_paper.py run [PATTERN]     trains what is missing, one run at a time
     python benchmarks/gqn_paper.py report            figures and table from what is there
 
-Runs live in runs/gqn_paper/ and can be interrupted at any time; the same command goes on. A
-finished run is kept in benchmarks/results/gqn_paper/ and counts as long as a hash of the code that
-computed it (environment, replay, agent, loop) and its settings equal today's.
+How runs are resumed, kept and counted: benchmarks/cells.py.
 
 Published: Seyde et al., "Growing Q-Networks", L4DC 2024 (arXiv 2404.04253), Figures 3 and 4,
 digitised (+-10 return), mean of 4 seeds.
@@ -14,19 +12,16 @@ digitised (+-10 return), mean of 4 seeds.
 from __future__ import annotations
 
 import dataclasses
-import fnmatch
 import json
-import subprocess
 import sys
 from pathlib import Path
 
+import cells
 import numpy as np
+from cells import ROOT
 
-from jaxrl.report import tracked
-from jaxrl.train.runlog import RunFolder
-
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "gqn_paper"
+SUITE = "gqn_paper"
+RESULTS = cells.RESULTS / SUITE
 PUBLISHED = ROOT / "benchmarks" / "published" / "gqn_curves.json"
 
 AGENTS = {
@@ -58,23 +53,26 @@ class Cell:
         """The published panel; the cost-free DecQN-2 is compared as return + 1000 c_a."""
         return f"dmc_{self.task.replace('-', '_')}_ca{self.cost or 0.1:g}"
 
-    def command(self, out: Path) -> list[str]:
-        """The command that makes this run."""
+    def arguments(self) -> list[str]:
+        """What follows `jaxrl`."""
         agent, options, _ = AGENTS[self.agent]
         settings = ["--steps", str(self.steps), "--action-cost", f"{self.cost:g}"]
-        seed = ["--seed", str(self.seed), "--out", str(out), "--no-video"]
-        return ["train", agent, self.task, *settings, *options, *seed]
+        return ["train", agent, self.task, *settings, *options, *self._seed()]
 
-    def code(self) -> str:
-        """Hash of the code that computes this run."""
-        package = ROOT / "jaxrl"
-        names = ["core", "task", "mujoco_env", "wrappers", "physics/native", "suite/common"]
-        files = [package / "envs" / f"{name}.py" for name in names]
-        files += [package / "envs" / "suite" / f"{self.task.split('-')[0]}.py"]
-        files += [package / "replay" / f"{name}.py" for name in ("ring", "prioritized")]
-        files += [package / "agents" / "gqn.py", package / "nets" / "torso.py"]
-        files += [package / "train" / "online.py"]
-        return tracked.code_hash(files)
+    def _seed(self) -> list[str]:
+        return ["--seed", str(self.seed), "--no-video"]
+
+    def files(self) -> list[Path]:
+        """The code that computes this run."""
+        domain = self.task.split("-")[0]
+        return cells.package_files(
+            envs=["core", "task", "mujoco_env", "wrappers", "physics/native"],
+            **{"envs/suite": ["common", domain]},
+            replay=["ring", "prioritized"],
+            agents=["gqn"],
+            nets=["torso"],
+            train=["online"],
+        )
 
 
 CELLS = [
@@ -89,38 +87,6 @@ CELLS = [
     Cell("finger-spin", "gqn-adaptive", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000),
 ]
-
-
-def accepted(cell: Cell) -> tuple[dict, list[dict]] | None:
-    """The tracked run of a cell, if today's code would compute the same."""
-    path = RESULTS / f"{cell.name}.jsonl"
-    if not path.exists():
-        return None
-    config, metrics = tracked.read(path)
-    settings = config["run"]["steps"] == cell.steps and config["run"]["seed"] == cell.seed
-    if config["code"] != cell.code() or not settings:
-        print(f"{cell.name}: made by other code or settings, not counted")
-        return None
-    return config, metrics
-
-
-def run(pattern: str) -> None:
-    """Trains the cells whose name matches and that have no accepted result."""
-    for cell in CELLS:
-        if not fnmatch.fnmatch(cell.name, pattern) or accepted(cell):
-            continue
-        out = Path("runs") / "gqn_paper" / cell.name
-        resume = ["--resume"] if any((ROOT / out / "checkpoints").glob("*")) else ["--overwrite"]
-        code = cell.code()
-        command = [sys.executable, "-m", "jaxrl", *cell.command(out), *resume]
-        print(" ".join(command), flush=True)
-        ended = subprocess.run(command, cwd=ROOT)
-        if ended.returncode != 0:
-            sys.exit(f"{cell.name}: exit code {ended.returncode}; the same command goes on")
-        folder = RunFolder.open(ROOT / out)
-        config = folder.config()
-        config["command"] = " ".join(["jaxrl", *cell.command(out)])
-        tracked.write(RESULTS / f"{cell.name}.jsonl", config, folder.metrics(), code)
 
 
 def curve(metrics: list[dict]) -> np.ndarray:
@@ -161,11 +127,7 @@ def report() -> None:
     """Prints the table, writes it as JSON and draws the figures."""
     published = json.loads(PUBLISHED.read_text())["curves"]
     rows, panels = [], {}
-    for cell in CELLS:
-        found = accepted(cell)
-        if not found:
-            continue
-        config, metrics = found
+    for cell, config, metrics in cells.finished(SUITE, CELLS):
         figures = compare(cell, metrics, published)
         device = f"{config['device']['cores']} cores, {config['device']['kind']}"
         about = {"commit": config["git_commit"][:9], "jax": config["versions"]["jax"]}
@@ -217,10 +179,8 @@ def draw(panels: dict, published: dict) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["run"]:
-            run("*")
-        case ["run", pattern]:
-            run(pattern)
+        case ["run", *pattern] if len(pattern) < 2:
+            cells.run(SUITE, CELLS, *pattern)
         case ["report"]:
             report()
         case _:

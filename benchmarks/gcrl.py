@@ -30,12 +30,14 @@ AGENTS = {
     "crl": ("crl", ""),
     "crl-peer": ("crl", "--peer-settings code"),
     "sgcrl": ("sgcrl", ""),
+    "random": ("sgcrl", "--learning-starts 99992"),
     "sac": ("sac", ""),
     "sac-her": ("sac", "--hindsight future"),
 }
-"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting."""
+"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting;
+"random" acts uniformly at random but for its last block."""
 
-SMALL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
+SMALL = "--num-envs 8 --env-steps-per-update 2 --eval-every 5000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
     "--chunk-steps 5120 --eval-episodes 100"
@@ -93,7 +95,8 @@ class Cell:
         )
 
 
-MAZE, REACH, FAR = 200_000, 2_000_128, 5_000_192
+MAZES = {"point-umaze": 50_000, "point-medium": 100_000}
+SPIRAL, REACH, FAR = 100_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
 REACH_LOOP = f"{LARGE} --eval-every 100096"
 FAR_LOOP = f"{LARGE} --eval-every 250112"
@@ -101,12 +104,13 @@ PEER_LOOP = "--chunk-steps 5120 --eval-episodes 100 --eval-every 250112"
 
 CELLS = [
     *(
-        Cell(task, agent, MAZE, SMALL, seed)
-        for task in ("point-umaze", "point-medium")
+        Cell(task, agent, steps, SMALL, seed)
+        for task, steps in MAZES.items()
         for agent in ("crl", "sac-her", "sac")
         for seed in range(3)
     ),
-    *(Cell("point-spiral", "sgcrl", MAZE, SMALL, seed) for seed in range(3)),
+    *(Cell("point-spiral", "sgcrl", SPIRAL, SMALL, seed) for seed in range(3)),
+    Cell("point-spiral", "random", SPIRAL, SMALL),
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),

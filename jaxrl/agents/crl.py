@@ -168,6 +168,13 @@ class CRL:
         uniform = jax.random.uniform(uniform_key, action.shape, minval=-1.0)
         return jnp.where(state.updates == 0, uniform, action)
 
+    def energies(self, state: State, obs: Array, action: Array) -> Array:
+        """f(phi(s, a), psi(g)) of each critic, [C, B], for obs [B, O] and actions [B, A] in
+        (-1, 1): with `l2`, minus a learned distance to the commanded goal."""
+        observed, goal = _goals.split(obs, self.commanded)
+        phi = self._encode(state.critic, "phi", jnp.concatenate([observed, action], axis=-1))
+        return energy(self.energy, phi, self._encode(state.critic, "psi", goal))
+
     def decode(self, action: Array, spec: EnvSpec) -> Array:
         """Actions [..., A] in [-1, 1] to the environment's units."""
         low, high = np.array([spec.action_low, spec.action_high], np.float32)

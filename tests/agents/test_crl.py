@@ -101,6 +101,8 @@ def test_losses_equal_the_twin():
     action, log_prob = drawn.sample(key)
     phi = numpy_encoder(state.critic["phi"], np.concatenate([observed, action], -1))
     value, metrics = actor_loss(AGENT, state.actor, state, transitions, found, key)
+    public = AGENT.energies(state, transitions.obs_tm1, action)
+    np.testing.assert_allclose(public, l2(phi, psi), rtol=1e-3, atol=1e-4)
     energies = l2(phi, psi).min(0)
     expected = np.mean(x.weight * (np.exp(-0.7) * log_prob - energies))
     np.testing.assert_allclose(value, expected, rtol=1e-4)

@@ -103,7 +103,7 @@ class Checkpoints:
         Args:
           step: global step, names the checkpoint.
           agent: the agent's state.
-          rest: everything else that a resume needs.
+          rest: everything else that a resume needs; None for a checkpoint that only acts.
           meta: plain numbers and strings.
           score: evaluation return at this very step, if there was an evaluation.
 
@@ -113,7 +113,7 @@ class Checkpoints:
         """
         problem = self.wait()
         self._saving = step
-        items = {"agent": to_arrays(agent), "rest": to_arrays(rest)}
+        items = {"agent": to_arrays(agent)} | ({} if rest is None else {"rest": to_arrays(rest)})
         free = shutil.disk_usage(self._path).free
         needed = sum(array.nbytes for arrays in items.values() for array in arrays.values())
         if needed > free:
@@ -127,8 +127,7 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=self._args.Composite(
-                    agent=self._args.StandardSave(items["agent"]),
-                    rest=self._args.StandardSave(items["rest"]),
+                    **{item: self._args.StandardSave(arrays) for item, arrays in items.items()},
                     meta=self._args.JsonSave(_signed({**meta, "crc32": sums, "best": self._best})),
                 ),
             )

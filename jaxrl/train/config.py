@@ -20,21 +20,13 @@ ENV_OPTIONS = ("physics", "action_cost", "action_repeat", "goal", "frozen_starts
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Everything about a run but its agent and its environment's name."""
+class RunConfig:
+    """What every run is told, whatever it learns from."""
 
     steps: int = 1_000_000
     """Environment steps (rows) of the whole run, prefill included."""
     seed: int = 0
     """Of everything random in the run."""
-    num_envs: int = 8
-    """Instances stepped in parallel, N."""
-    env_steps_per_update: int = 8
-    """Environment steps per gradient step (released DecQN code: 8)."""
-    capacity: int = 1_000_000
-    """Rows kept for replay."""
-    learning_starts: int = 1000
-    """Environment steps before the first gradient step."""
     eval_every: int = 10_000
     """Environment steps between evaluations; there is one at step 0 and one at the end, too."""
     eval_episodes: int = 10
@@ -45,8 +37,6 @@ class TrainConfig:
     """c_a in the reward r - c_a * mean(a^2)."""
     action_repeat: int = 1
     """Control steps per action."""
-    stagger: bool = False
-    """Let the instances' first episodes end at different times."""
     physics: str = "auto"
     """Physics engine: native (MuJoCo's C engine), mjx (MuJoCo XLA), warp (MuJoCo Warp, extra cuda),
     or auto: native on a CPU, warp on a CUDA device, mjx elsewhere."""
@@ -60,6 +50,8 @@ class TrainConfig:
     """Minutes between checkpoints of the whole training state; there is one at the end, too."""
     keep: int = 2
     """Newest checkpoints kept, beside the best one."""
+    keep_policies: bool = False
+    """Keep the agent of every evaluation in policies/, as `jaxrl dataset` needs it."""
     out: Path | None = None
     """Run folder; by default runs/AGENT_TASK_sSEED."""
     overwrite: bool = False
@@ -72,8 +64,14 @@ class TrainConfig:
     """Log to Weights & Biases too (extra: wandb)."""
 
     def __post_init__(self) -> None:
-        positive = ("steps", "num_envs", "env_steps_per_update", "capacity", "learning_starts")
-        for name in (*positive, "eval_every", "eval_episodes", "chunk_steps", "keep"):
+        for name in (
+            "steps",
+            *self._counts(),
+            "eval_every",
+            "eval_episodes",
+            "chunk_steps",
+            "keep",
+        ):
             value = getattr(self, name)
             if value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
@@ -86,11 +84,33 @@ class TrainConfig:
         if self.overwrite and self.resume:
             raise UsageError("--overwrite deletes the run that --resume would go on with; give one")
 
+    def _counts(self) -> tuple[str, ...]:
+        """Further settings that are at least 1."""
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """A run that learns from what it does: everything but its agent and its environment's name."""
+
+    num_envs: int = 8
+    """Instances stepped in parallel, N."""
+    env_steps_per_update: int = 8
+    """Environment steps per gradient step (released DecQN code: 8)."""
+    capacity: int = 1_000_000
+    """Rows kept for replay."""
+    learning_starts: int = 1000
+    """Environment steps before the first gradient step."""
+    stagger: bool = False
+    """Let the instances' first episodes end at different times."""
+
+    def _counts(self) -> tuple[str, ...]:
+        return ("num_envs", "env_steps_per_update", "capacity", "learning_starts")
+
 
 def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
-    if config.wandb and importlib.util.find_spec("wandb") is None:
-        raise UsageError("--wandb needs the extra: pip install 'jaxrl[wandb]'")
+    check_extras(config)
     if getattr(agent, "hindsight", "none") != "none":
         _check_hindsight(config, agent)
     block = loop.block_steps
@@ -123,6 +143,12 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
             f"--steps {config.steps:_} leaves nothing to learn: learning starts at "
             f"{config.learning_starts:_}; give more steps or a smaller --learning-starts"
         )
+
+
+def check_extras(config: RunConfig) -> None:
+    """Raises `UsageError` for an option whose package is not installed."""
+    if config.wandb and importlib.util.find_spec("wandb") is None:
+        raise UsageError("--wandb needs the extra: pip install 'jaxrl[wandb]'")
 
 
 def check_goal(agent: Any, env: Env) -> None:

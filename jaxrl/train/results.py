@@ -14,15 +14,21 @@ from jaxrl.errors import UsageError
 from jaxrl.report.page import PLAYBACK, write_recording
 from jaxrl.train import console, media, playback
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
-from jaxrl.train.config import ENV_OPTIONS, TrainConfig
+from jaxrl.train.config import ENV_OPTIONS, RunConfig, TrainConfig
 from jaxrl.train.evaluate import Evaluator
 from jaxrl.train.runlog import TASK_HASHES, RunFolder
 
-FREE = {"out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"}
-"""Settings that a resume may change: they do not touch what is computed."""
+FREE = {
+    *("out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"),
+    *("keep_policies", "dataset", "stream"),
+}
+"""Settings that a resume may change: they do not touch what is computed. A dataset may move: its
+checksum tells that it is the same."""
+
+MOVES = "dataset.path"
 
 
-def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -> RunFolder:
+def open_or_create(path: Path, described: dict[str, Any], config: RunConfig) -> RunFolder:
     """The run's folder, with config.json in it. A resume of nothing is a start, so that a scheduler
     can send the same command every time.
 
@@ -36,9 +42,10 @@ def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -
     folder = RunFolder.open(path)
     stored = folder.config()
     # A setting that the stored run does not know was at its default.
-    defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+    defaults = {f.name: f.default for f in dataclasses.fields(config)}
     stored["run"] = {**defaults, **stored.get("run", {})}
-    for key in ("env_id", *TASK_HASHES, "exp_name", "agent", "run", "versions", "device"):
+    compared = ("env_id", *TASK_HASHES, "exp_name", "agent", "run", "dataset")
+    for key in (*compared, "versions", "device"):
         _same(key, stored.get(key), described.get(key), path)
     return folder
 
@@ -46,7 +53,7 @@ def open_or_create(path: Path, described: dict[str, Any], config: TrainConfig) -
 def _same(name: str, stored: Any, now: Any, path: Path) -> None:
     if isinstance(now, dict) and isinstance(stored, dict):
         for key in sorted(now.keys() | stored.keys()):
-            if not (name == "run" and key in FREE):
+            if not (name == "run" and key in FREE) and f"{name}.{key}" != MOVES:
                 _same(f"{name}.{key}", stored.get(key), now.get(key), path)
         return
     if list(now) != list(stored) if isinstance(now, tuple | list) and stored else now != stored:
@@ -152,7 +159,10 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
                 f"the run in {path} is of {config['env_id']} with {name} "
                 f"{getattr(own.spec, name)}; {task} has {getattr(env.spec, name)}"
             )
-    checkpoints = Checkpoints(folder.checkpoints)
+    kept = folder.checkpoints
+    if step is not None and not (kept / str(step)).is_dir():
+        kept = folder.policies if (folder.policies / str(step)).is_dir() else kept
+    checkpoints = Checkpoints(kept)
     try:
         found, arrays, _ = checkpoints.newest(("agent",), console.say, step)
     finally:

@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def policies(self) -> Path:
+        """The agents of all evaluations, if the run keeps them."""
+        return self.path / "policies"
+
+    @property
     def error(self) -> Path:
         """Traceback of the exception that ended the run; not there if none did."""
         return self.path / "error.txt"

@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -22,24 +20,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl import agents
 from jaxrl.agents._common import weak_leaves
 from jaxrl.envs import taskfile
 from jaxrl.envs.registry import make
-from jaxrl.envs.task import never
-from jaxrl.train import config as config_module
 from jaxrl.train import console, results
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
-from jaxrl.train.config import TrainConfig
+from jaxrl.train.config import RunConfig, TrainConfig
 from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
-from jaxrl.train.online import OnlineLoop, TrainState
+from jaxrl.train.loops import Loop, ceil, env_options, prepare_online
 from jaxrl.train.runlog import Metrics, MetricsWriter, RunFolder, describe
+from jaxrl.train.signals import StopSignals
 
 Array = jax.Array
 
 
-SHORT = 10
-"""Steps of an episode that may end early, as far as starts are drawn ahead."""
+ALL = 2**31
+"""Checkpoints kept where none goes."""
 
 
 class RunFailed(RuntimeError):
@@ -80,29 +76,14 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
       UsageError: an argument is bad, the folder is taken, or memory does not suffice.
       RunFailed: an exception ended the run; the folder is whole.
     """
-    options = {name: getattr(config, name) for name in config_module.ENV_OPTIONS}
-    eval_env = make(env_id, num_instances=config.eval_episodes, **options)
-    slots = _start_slots(config, eval_env)
-    env = make(
-        env_id,
-        num_instances=config.num_envs,
-        start_slots=slots,
-        stagger=config.stagger,
-        **options,
-    )
-    loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
-    config_module.check(config, agent, loop)
-    config_module.check_goal(agent, eval_env)
-    agent = agents.bound(agent, env.spec).canonical()
-    needed = config_module.replay_bytes(agent, loop)
-    config_module.check_memory(config, needed)
-    config_module.check_instances(config, agent, loop)
-    described = describe(agent_name, agent, env_id, config)
+    eval_env = make(env_id, num_instances=config.eval_episodes, **env_options(config))
+    loop: Loop
+    agent, loop, said = prepare_online(agent, env_id, eval_env, config)
+    described = {**describe(agent_name, agent, env_id, config), **loop.about}
     path = config.out or Path("runs", f"{agent_name}_{taskfile.short(env_id)}_s{config.seed}")
     folder = results.open_or_create(path, described, config)
     console.say(
-        f"{agent_name} on {env_id}: {config.steps:,} steps, physics {engine_name(env)}, "
-        f"replay {needed / 2**20:,.0f} MiB, run folder {path}"
+        f"{agent_name} on {env_id}: {config.steps:,} {loop.unit}, {said}, run folder {path}"
     )
     run = Run(agent, loop, Evaluator(eval_env, config.eval_episodes), config, folder)
     with run.open(described):
@@ -117,25 +98,21 @@ class Run:
     def __init__(
         self,
         agent: Any,
-        loop: OnlineLoop,
+        loop: Loop,
         evaluator: Evaluator,
-        config: TrainConfig,
+        config: RunConfig,
         folder: RunFolder,
     ):
         self.agent, self.loop, self.evaluator = agent, loop, evaluator
         self.config, self.folder = config, folder
         self.progress = Progress()
-        self.state: TrainState
+        self.state: Any
         key = jax.random.key(config.seed)
         self._init_key, self._eval_key = jax.random.split(key)
-        self._init = jax.jit(loop.init)
-        self._chunk = jax.jit(loop.chunk, static_argnames="learn", donate_argnums=1)
-        self._refill = jax.jit(loop.refill, donate_argnums=0)
         self._on_progress = jax.jit(type(agent).on_progress)
         self._on_evaluation = jax.jit(type(agent).on_evaluation)
         self._compiled: set[bool] = set()
-        self._stop: str | None = None
-        self._overflown = False
+        self._signals = StopSignals()
 
     @contextlib.contextmanager
     def open(self, described: dict[str, Any]) -> Iterator[None]:
@@ -143,12 +120,18 @@ class Run:
         with contextlib.ExitStack() as stack:
             self.checkpoints = Checkpoints(self.folder.checkpoints, self.config.keep)
             stack.callback(self.checkpoints.close)
+            self.policies = None
+            if self.config.keep_policies:
+                self.policies = Checkpoints(self.folder.policies, keep=ALL)
+                stack.callback(self.policies.close)
             self.folder.error.unlink(missing_ok=True)
             after = -1
             if self.config.resume and self.checkpoints.steps():
                 after = self._restore()
             else:
                 self.state = self._first_state()
+            if self.policies is not None:
+                self.policies.discard_after(after)  # they come again
             weak = weak_leaves((self.agent, self.state))
             assert not weak, f"weakly typed leaves recompile silently: {weak}"
             wandb_config = described if self.config.wandb else None
@@ -170,46 +153,37 @@ class Run:
         """
         self._began = time.monotonic() - self.progress.wall_time
         self._saved_at = time.monotonic()
-        with self._signals():
+        with self._signals.caught():
             try:
                 if self.progress.evaluated < 0:
                     self._write(self._evaluate() | self._scalars())
-                while self.step < self.config.steps and not self._asked_to_stop():
+                while self.step < self.config.steps and not self._stop():
                     self._advance()
                     self._checkpoint_if_due()
             except Exception as error:
                 self._fail(error)
             self._save()
-            problem = self.checkpoints.wait()
-            if problem:
-                console.say(problem)
+            _tell(self.checkpoints.wait())
         finished = self.step >= self.config.steps
         if not finished:
-            console.say(
-                f"{self._stop}: stopped at step {self.step:,} with a checkpoint; --resume goes on"
-            )
+            came = f"{self._signals.came}: stopped at step {self.step:,}"
+            console.say(f"{came} with a checkpoint; --resume goes on")
         return RunResult(self.folder.path, finished, self.step, self.progress.return_mean)
 
     def _advance(self) -> None:
         """One chunk and all that follows it."""
         end = self._next_stop()
         blocks = (end - self.step) // self.loop.block_steps
-        learn = self.step >= self._prefill
+        learn = self.step >= self.loop.prefill
         began = time.monotonic()
-        self.state, sums = self._chunk(
-            self.agent,
-            self.state,
-            jnp.asarray(self.progress.iteration, jnp.int32),
-            jnp.asarray(blocks, jnp.int32),
-            learn=learn,
-        )
-        sums = jax.device_get(sums)
+        iteration = self.progress.iteration
+        self.state, sums = self.loop.advance(self.agent, self.state, iteration, blocks, learn)
         speed = (end - self.step) / (time.monotonic() - began)
         warm = learn in self._compiled  # the first call of each program compiles
         self._compiled.add(learn)
-        self.state = self._refill(self.state)
+        self.state = self.loop.refresh(self.state)
         self.progress.iteration = end // self.loop.num_envs
-        self.progress.transitions += int(sums["transitions"])
+        self.progress.transitions += int(sums.get("transitions", 0))
         record = self._record(sums, speed if warm else None)
         if self._due(self.config.eval_every) or end == self.config.steps:
             record |= self._evaluate()
@@ -225,18 +199,13 @@ class Run:
         block = self.loop.block_steps
         chunk = max(1, self.config.chunk_steps // block) * block
         stops = [self.step + chunk, self.config.steps]
-        stops.append(_ceil(self.step + 1, self.config.eval_every))
+        stops.append(ceil(self.step + 1, self.config.eval_every))
         shares = self.agent.milestones()
         # The first step at which the share is reached; a product may exceed it by rounding.
         stops += [math.ceil(share * self.config.steps * (1 - 1e-9)) for share in shares]
-        if self.step < self._prefill:
-            stops.append(self._prefill)
-        return min(_ceil(stop, block) for stop in stops if stop > self.step)
-
-    @property
-    def _prefill(self) -> int:
-        """Global step at which learning starts: whole blocks."""
-        return _ceil(self.config.learning_starts, self.loop.block_steps)
+        if self.step < self.loop.prefill:
+            stops.append(self.loop.prefill)
+        return min(ceil(stop, block) for stop in stops if stop > self.step)
 
     def _due(self, every: int) -> bool:
         """Whether this block is the first at or past a multiple of `every`."""
@@ -257,30 +226,28 @@ class Run:
         )
         self.state = self.state.replace(agent=agent_state)
         self.bar.evaluation(self.step, mean, std, time.monotonic() - self._began)
+        if self.policies is not None:
+            meta = {"return_mean": mean}
+            _tell(self.policies.save(self.step, self.state.agent, None, meta, mean))
         raw = returns.get("episode_return_unpenalised", total)
         return {
             "eval/return_mean": mean,
             "eval/return_std": std,
             "eval/return_unpenalised": float(raw.mean()),
             "eval/episodes": len(total),
+            **self.loop.scores(mean),
             **{f"eval/{k}": float(returns[k].mean()) for k in GOAL_METRICS if k in returns},
         }
 
     def _record(self, sums: dict[str, np.ndarray], speed: float | None) -> Metrics:
         """A chunk's sums as a line of metrics."""
-        record: Metrics = {"charts/transitions": self.progress.transitions}
-        episodes, updates = int(sums["episodes"]), int(sums["updates"])
-        if episodes:
-            record["charts/episodic_return"] = float(sums["return/episode_return"]) / episodes
+        record: Metrics = {}
+        if "transitions" in sums:
+            record["charts/transitions"] = self.progress.transitions
+        record |= self.loop.charts(self.state, sums)
         if speed is not None:
             record["charts/SPS"] = speed
-        counts = self.state.env.metrics
-        for name in ("unstable", "starts_reused", "overflow"):
-            if name in counts:
-                record[f"charts/{name}"] = int(counts[name].sum())
-        if record.get("charts/overflow") and not self._overflown:
-            self._overflown = True
-            console.say("warp left out contacts that its buffers have no room for; see overflow")
+        updates = int(sums["updates"])
         for name, value in sums.items():
             if name.startswith("losses/") and updates:
                 record[name] = float(value) / updates
@@ -304,14 +271,13 @@ class Run:
         meta = dataclasses.asdict(self.progress)
         score = self.progress.return_mean if self.progress.evaluated == self.step else None
         rest = self.state.replace(agent=())
-        problem = self.checkpoints.save(self.step, self.state.agent, rest, meta, score)
-        if problem:
-            console.say(problem)
+        self._wait_for_policies()  # a resume from here does not evaluate here again
+        _tell(self.checkpoints.save(self.step, self.state.agent, rest, meta, score))
         self._saved_at = time.monotonic()
 
     def _restore(self) -> int:
         """Loads the newest readable checkpoint; returns its step."""
-        template = jax.eval_shape(self._init, self.agent, self._init_key)
+        template = jax.eval_shape(self.loop.init, self.agent, self._init_key)
         step, arrays, meta = self.checkpoints.newest(("agent", "rest"), console.say)
         agent = from_arrays(template.agent, arrays["agent"])
         rest = from_arrays(template.replace(agent=()), arrays["rest"])
@@ -322,17 +288,22 @@ class Run:
         console.say(f"resuming from step {step:,}")
         return step
 
-    def _first_state(self) -> TrainState:
+    def _first_state(self) -> Any:
         try:
-            return jax.block_until_ready(self._init(self.agent, self._init_key))
+            return jax.block_until_ready(self.loop.init(self.agent, self._init_key))
         except jax.errors.JaxRuntimeError as error:
-            config_module.refuse_if_too_large(self.config, error, self.folder.path)
+            self.loop.refuse_if_too_large(error, self.folder.path)
             raise
+
+    def _wait_for_policies(self) -> None:
+        if self.policies is not None:
+            _tell(self.policies.wait())
 
     def _fail(self, error: Exception) -> None:
         self.checkpoints.wait()
+        self._wait_for_policies()
         if self.progress.iteration == 0:
-            config_module.refuse_if_too_large(self.config, error, self.folder.path)
+            self.loop.refuse_if_too_large(error, self.folder.path)
         steps = self.checkpoints.steps()
         last = (
             f"the last checkpoint is at step {steps[-1]:,}" if steps else "there is no checkpoint"
@@ -345,60 +316,10 @@ class Run:
             f"the traceback in {self.folder.error.name}"
         ) from error
 
-    def _asked_to_stop(self) -> bool:
-        """Whether a signal came. On several hosts all of them stop at the same iteration."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            if multihost_utils.reached_preemption_sync_point(self.progress.iteration):
-                self._stop = "preemption"
-        return self._stop is not None
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM ask the loop to stop; a second one takes its usual course.
-
-        On several hosts SIGTERM is left to jax's preemption service, which knows of all hosts.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        single = jax.process_count() == 1
-        numbers = (signal.SIGINT, signal.SIGTERM) if single else (signal.SIGINT,)
-        before = {number: signal.getsignal(number) for number in numbers}
-
-        def ask(number: int, frame: object) -> None:
-            self._stop = signal.Signals(number).name
-            signal.signal(number, before[signal.Signals(number)])
-
-        for number in numbers:
-            signal.signal(number, ask)
-        try:
-            yield
-        finally:
-            for number in numbers:
-                signal.signal(number, before[number])
+    def _stop(self) -> bool:
+        return self._signals.asked_to_stop(self.progress.iteration)
 
 
-def engine_name(env: Any) -> str:
-    """Name of the physics engine under any wrappers; "none" for a probe."""
-    env = _innermost(env)
-    return env.engine.name if hasattr(env, "engine") else "none"
-
-
-def _innermost(env: Any) -> Any:
-    return _innermost(env.env) if hasattr(env, "env") else env
-
-
-def _start_slots(config: TrainConfig, env: Any) -> int:
-    """Starts that one instance can use in a chunk, if its episodes last to the clock, or to the row
-    `SHORT` where the task can end them before. Starts that do not suffice are counted."""
-    rows = -(-config.chunk_steps // config.num_envs)
-    task, length = getattr(_innermost(env), "task", None), env.spec.episode_length
-    if task is not None and task.terminated is not never:
-        length = min(length, SHORT)
-    return 1 + rows // (length + 1)
-
-
-def _ceil(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+def _tell(problem: str | None) -> None:
+    if problem:
+        console.say(problem)

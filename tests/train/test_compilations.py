@@ -51,9 +51,9 @@ def test_nothing_compiles_twice(tmp_path, monkeypatch, compilations):
     # The prefill and learning are two programs by design: `learn` is static.
     sizes = {name: function._cache_size() for name, function in compiled(watched)}
     assert sizes == {
-        "_init": 1,
-        "_chunk": 2,
-        "_refill": 1,
+        "loop._init": 1,
+        "loop._chunk": 2,
+        "loop._refill": 1,
         "_on_progress": 1,
         "_on_evaluation": 1,
         "evaluator._reset": 1,
@@ -69,8 +69,9 @@ def test_nothing_compiles_twice(tmp_path, monkeypatch, compilations):
 
 
 def compiled(watched: runner.Run):
-    """Every jitted function of a run and of its evaluator, by name."""
-    for prefix, owner in (("", watched), ("evaluator.", watched.evaluator)):
+    """Every jitted function of a run, of its loop and of its evaluator, by name."""
+    owners = {"": watched, "loop.": watched.loop, "evaluator.": watched.evaluator}
+    for prefix, owner in owners.items():
         for name, value in vars(owner).items():
             if hasattr(value, "_cache_size"):
                 yield prefix + name, value

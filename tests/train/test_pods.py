@@ -11,15 +11,14 @@ HOST = """
 import sys
 import jax
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=int(sys.argv[2]))
-from jaxrl.train.runner import Progress, Run
+from jaxrl.train.signals import StopSignals
 
-run = object.__new__(Run)  # no more of a run than its decision to stop
-run.progress, run._stop = Progress(), None
+signals, iteration = StopSignals(), 0
 print("ready", flush=True)
-while not run._asked_to_stop() and run.progress.iteration < 3000:
-    run.progress.iteration += 1
+while not signals.asked_to_stop(iteration) and iteration < 3000:
+    iteration += 1
     sum(range(300_000))  # an iteration's work
-print(run._stop, run.progress.iteration, flush=True)
+print(signals.came, iteration, flush=True)
 """
 
 

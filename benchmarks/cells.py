@@ -1,13 +1,14 @@
 """Cells: runs that a benchmark lists, trains one at a time, and keeps in the repository.
 
 A run in progress lives in runs/SUITE/ and can be interrupted at any time; the same command goes on.
-A finished one is kept in benchmarks/results/SUITE/ and counts as long as its command and a hash of
-the code that computed it equal today's.
+A finished one is kept in benchmarks/results/SUITE/ and counts as long as its command and the hash
+of what it computed (benchmarks/programs.py) equal today's, under the same version of jax.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import functools
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,6 @@ from jaxrl.train.runlog import RunFolder
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PACKAGE = ROOT / "jaxrl"
 
 
 class Cell(Protocol):
@@ -32,16 +32,16 @@ class Cell(Protocol):
     def arguments(self) -> list[str]:
         """What follows `jaxrl`, but for the run folder."""
 
-    def files(self) -> list[Path]:
-        """The code that computes it."""
-
 
 C = TypeVar("C", bound=Cell)
 
 
-def package_files(**names: Iterable[str]) -> list[Path]:
-    """Files of the package by folder: `package_files(nets=("mlp",))`."""
-    return [PACKAGE / folder / f"{name}.py" for folder, those in names.items() for name in those]
+@functools.cache
+def code(arguments: tuple[str, ...]) -> str:
+    """Hash of what `jaxrl` with these arguments computes today."""
+    from programs import run_hash
+
+    return run_hash(arguments[1:])
 
 
 def command(suite: str, cell: Cell) -> str:
@@ -55,11 +55,16 @@ def accepted(suite: str, cell: Cell) -> tuple[dict, list[dict]] | None:
     if not path.exists():
         return None
     config, metrics = tracked.read(path)
+    today = code(tuple(cell.arguments()))
     same_command = sorted(config["command"].split()) == sorted(command(suite, cell).split())
-    if config["code"] != tracked.code_hash(cell.files()) or not same_command:
-        print(f"{cell.name}: made by other code or settings, not counted", file=sys.stderr)
-        return None
-    return config, metrics
+    if config["code"] == today and same_command:
+        return config, metrics
+    *jax, _ = config["code"].split()
+    problem = "made by other code or settings, not counted"
+    if jax != today.split()[:-1]:
+        problem = f"made under {' '.join(jax)}, whose programs cannot be compared with today's"
+    print(f"{cell.name}: {problem}", file=sys.stderr)
+    return None
 
 
 def finished(suite: str, cells: Iterable[C]) -> Iterator[tuple[C, dict, list[dict]]]:
@@ -76,7 +81,12 @@ def run(suite: str, cells: Iterable[Cell], pattern: str = "*") -> None:
             continue
         folder = ROOT / "runs" / suite / cell.name
         resume = "--resume" if any((folder / "checkpoints").glob("*")) else "--overwrite"
-        code, kept = tracked.code_hash(cell.files()), command(suite, cell)
+        kept, today = command(suite, cell), code(tuple(cell.arguments()))
+        began = folder.parent / f"{cell.name}.code"
+        if resume == "--resume" and began.read_text() != today:
+            sys.exit(f"{cell.name}: the code has changed since it began; delete {folder} first")
+        began.parent.mkdir(parents=True, exist_ok=True)
+        began.write_text(today)
         print(kept, flush=True)
         line = [sys.executable, "-m", "jaxrl", *kept.split()[1:], resume]
         ended = subprocess.run(line, cwd=ROOT)
@@ -84,4 +94,4 @@ def run(suite: str, cells: Iterable[Cell], pattern: str = "*") -> None:
             sys.exit(f"{cell.name}: exit code {ended.returncode}; the same command goes on")
         done = RunFolder.open(folder)
         config = {**done.config(), "command": kept}
-        tracked.write(RESULTS / suite / f"{cell.name}.jsonl", config, done.metrics(), code)
+        tracked.write(RESULTS / suite / f"{cell.name}.jsonl", config, done.metrics(), today)

@@ -16,7 +16,6 @@ import json
 import resource
 import sys
 import time
-from pathlib import Path
 
 import cells
 import numpy as np
@@ -79,20 +78,6 @@ class Cell:
         agent, options = AGENTS[self.agent]
         settings = ["--steps", str(self.steps), *self.loop.split(), *options.split()]
         return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
-
-    def files(self) -> list[Path]:
-        """The code that computes this run."""
-        nets, replay = ["contrast", "encoder", "policy"], ["drawing", "hindsight", "ring"]
-        agents = ["_common", "_goals", "crl", "peers"]
-        if self.agent.startswith("sac"):
-            nets, replay, agents = ["mlp", "policy"], [*replay, "uniform"], ["_common", "sac"]
-        return sorted((cells.PACKAGE / "envs" / "goal").glob("*.py")) + cells.package_files(
-            envs=["core", "task", "mujoco_env", "wrappers", "physics/native"],
-            nets=nets,
-            replay=replay,
-            agents=agents,
-            train=["online", "evaluate"],
-        )
 
 
 MAZES = {"point-umaze": 50_000, "point-medium": 100_000}

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import cells
 import numpy as np
@@ -61,18 +60,6 @@ class Cell:
 
     def _seed(self) -> list[str]:
         return ["--seed", str(self.seed), "--no-video"]
-
-    def files(self) -> list[Path]:
-        """The code that computes this run."""
-        domain = self.task.split("-")[0]
-        return cells.package_files(
-            envs=["core", "task", "mujoco_env", "wrappers", "physics/native"],
-            **{"envs/suite": ["common", domain]},
-            replay=["ring", "prioritized"],
-            agents=["gqn"],
-            nets=["torso"],
-            train=["online"],
-        )
 
 
 CELLS = [

@@ -15,7 +15,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from pathlib import Path
 
 import cells
 import numpy as np
@@ -49,17 +48,6 @@ class Cell:
             str(self.seed),
             "--no-video",
         ]
-
-    def files(self) -> list[Path]:
-        """The code that computes this run."""
-        return cells.package_files(
-            envs=["core", "task", "mujoco_env", "wrappers", "physics/native"],
-            **{"envs/suite": ["common", self.task.split("-")[0]]},
-            replay=["drawing", "ring", "uniform"],
-            agents=["_common", "sac"],
-            nets=["mlp", "policy"],
-            train=["online"],
-        )
 
 
 CELLS = [Cell(task, seed) for seed in range(3) for task in PUBLISHED]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +16,9 @@ from jaxrl.cli.options import merged, parse, values_of
 from jaxrl.cli.report import render_html, report
 from jaxrl.errors import UsageError
 
+if TYPE_CHECKING:
+    from jaxrl.train.config import TrainConfig
+
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
 
 
@@ -23,13 +26,35 @@ def train(arguments: list[str]) -> int:
     """`jaxrl train AGENT TASK [options]`."""
     from jaxrl import agents
     from jaxrl.cli import INTERRUPTED
+
+    if arguments and arguments[0] in ("-h", "--help"):
+        known = ", ".join(agents.defaults())
+        print(f"usage: jaxrl train AGENT TASK [options]\n\nagents: {known}")
+        return 0
+    name, agent, task, config = parse_train(arguments)
+    enable_compilation_cache()
+    from jaxrl.train.runner import RunFailed
+    from jaxrl.train.runner import train as run
+
+    try:
+        result = run(name, agent, task, config)
+    except RunFailed as failure:
+        print(f"jaxrl: {failure}", file=sys.stderr)
+        return 1
+    return 0 if result.finished else INTERRUPTED
+
+
+def parse_train(arguments: list[str]) -> tuple[str, Any, str, TrainConfig]:
+    """What `jaxrl train` is asked for: agent's name, agent, task, and the run's configuration.
+
+    Raises:
+      UsageError: an unknown agent or option, or a value that cannot be.
+    """
+    from jaxrl import agents
     from jaxrl.train.config import TrainConfig
 
     known = ", ".join(agents.defaults())
     name = arguments[0] if arguments else ""
-    if name in ("-h", "--help"):
-        print(f"usage: jaxrl train AGENT TASK [options]\n\nagents: {known}")
-        return 0
     if not name or name.startswith("-"):
         raise UsageError(f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {known}")
     agent, run_config = agents.default(name), TrainConfig()
@@ -56,16 +81,7 @@ def train(arguments: list[str]) -> int:
     if peer:
         settings = [_settings(parsed.run, loop), _settings(parsed.agent, peer.agent)]
         print(f"settings of {peer.source}: {' '.join(settings)}")
-    enable_compilation_cache()
-    from jaxrl.train.runner import RunFailed
-    from jaxrl.train.runner import train as run
-
-    try:
-        result = run(name, parsed.agent, parsed.task, parsed.run)
-    except RunFailed as failure:
-        print(f"jaxrl: {failure}", file=sys.stderr)
-        return 1
-    return 0 if result.finished else INTERRUPTED
+    return name, parsed.agent, parsed.task, parsed.run
 
 
 PEER = "--peer-settings"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from pathlib import Path
+import importlib
 
 import pytest
 
@@ -14,9 +13,9 @@ from tests.train.runs import ROOT, SMALL, SMALL_AGENT
 @pytest.fixture
 def cells(tmp_path, monkeypatch):
     """The module, with its results in a folder of the test."""
-    spec = importlib.util.spec_from_file_location("cells", ROOT / "benchmarks" / "cells.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    module = importlib.import_module("cells")
+    module.code.cache_clear()
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -27,24 +26,23 @@ def cells(tmp_path, monkeypatch):
 class Cell:
     """A run of a second."""
 
-    code: Path
     steps: int = 400
-    name: str = "probe"
+    name: str = "probe_c0.5_s0"
 
     def arguments(self) -> list[str]:
         options = [*SMALL, *SMALL_AGENT["gqn"], "--steps", str(self.steps), "--eval-every", "200"]
         return ["train", "gqn", "probe-constant", *options]
 
-    def files(self) -> list[Path]:
-        return [self.code]
+
+def change(cells, monkeypatch, code: str) -> None:
+    cells.code.cache_clear()
+    monkeypatch.setattr(importlib.import_module("programs"), "run_hash", lambda arguments: code)
 
 
 def test_a_cell_is_trained_once_and_kept_until_its_code_or_its_command_changes(
-    cells, tmp_path, capfd, monkeypatch
+    cells, capfd, monkeypatch
 ):
-    code = tmp_path / "code.py"
-    code.write_text("x = 1\n")
-    cell = Cell(code)
+    cell = Cell()
     cells.run("some", [cell], "other*")
     assert cells.accepted("some", cell) is None
     cells.run("some", [cell])
@@ -56,19 +54,22 @@ def test_a_cell_is_trained_once_and_kept_until_its_code_or_its_command_changes(
 
     cells.run("some", [cell])
     assert capfd.readouterr().out == ""  # nothing was trained
-    code.write_text('"""Only words."""\nx = 1  # the same\n')
     assert [found[0] for found in cells.finished("some", [cell])] == [cell]
-    code.write_text("x = 2\n")
+    assert cells.accepted("some", dataclasses.replace(cell, steps=800)) is None
+    change(cells, monkeypatch, config["code"][:-1])
     assert cells.accepted("some", cell) is None
     assert "made by other code" in capfd.readouterr().err
-    code.write_text("x = 1\n")
-    assert cells.accepted("some", dataclasses.replace(cell, steps=800)) is None
+    change(cells, monkeypatch, "jax 99.0.0 ff")
+    assert cells.accepted("some", cell) is None
+    assert f"made under {config['code'].rsplit(' ', 1)[0]}, whose" in capfd.readouterr().err
+    (cells.RESULTS / "some" / f"{cell.name}.jsonl").unlink()
+    with pytest.raises(SystemExit, match="the code has changed since it began; delete "):
+        cells.run("some", [cell])
 
 
-def test_a_cell_that_fails_ends_the_list_and_keeps_nothing(cells, tmp_path, capfd):
-    code = tmp_path / "code.py"
-    code.write_text("x = 1\n")
-    with pytest.raises(SystemExit, match="probe: exit code 2"):
-        cells.run("some", [Cell(code, steps=-1)])
+def test_a_cell_that_fails_ends_the_list_and_keeps_nothing(cells, tmp_path, capfd, monkeypatch):
+    change(cells, monkeypatch, "jax 1.0.0 00")
+    with pytest.raises(SystemExit, match="exit code 2; the same command goes on"):
+        cells.run("some", [Cell(steps=-1)])
     assert not (tmp_path / "results").exists()
     assert "steps" in capfd.readouterr().err

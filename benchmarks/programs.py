@@ -1,0 +1,93 @@
+"""What a training run computes, as a hash: its compiled programs, settings and physics code.
+
+Two versions of this code base that lower a run's functions to the same programs (StableHLO) compute
+the same, however their files differ; an option that is added and not used changes nothing. What
+runs on the host, where no program says it (the engine, how starts are drawn), is hashed as source.
+Programs of two versions of jax cannot be compared, so the hash names jax's.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxrl
+from jaxrl import agents
+from jaxrl.cli.commands import parse_train
+from jaxrl.envs.registry import goal_tasks
+from jaxrl.report.tracked import code_hash
+from jaxrl.train.config import ENV_OPTIONS, TrainConfig
+from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
+from jaxrl.train.online import OnlineLoop
+
+PACKAGE = Path(jaxrl.__file__).parent
+HOST = ("core", "task", "mujoco_env", "wrappers", "physics/native", "suite/common")
+"""Of jaxrl/envs: what surrounds every task's physics."""
+SETTINGS = (
+    *("seed", "steps", "num_envs", "env_steps_per_update", "capacity", "learning_starts"),
+    *("chunk_steps", "eval_every", "eval_episodes", "stagger"),
+)
+"""Of the host's loop."""
+
+
+@functools.cache
+def run_hash(arguments: tuple[str, ...]) -> str:
+    """Of the run that `jaxrl train` with these arguments makes today: "jax VERSION HASH"."""
+    _, agent, task, run = parse_train(list(arguments))
+    options = {option: getattr(run, option) for option in ENV_OPTIONS}
+    env = jaxrl.make(
+        task, num_instances=run.num_envs, start_slots=2, stagger=run.stagger, **options
+    )
+    evaluator = Evaluator(
+        jaxrl.make(task, num_instances=run.eval_episodes, **options), run.eval_episodes
+    )
+    agent = agents.bound(agent, env.spec).canonical()
+    loop = OnlineLoop(env, run.num_envs, run.env_steps_per_update, run.capacity)
+    settings = [(name, getattr(run, name)) for name in SETTINGS]
+    settings += [(k, v) for k, v in sorted(options.items()) if v != getattr(TrainConfig(), k)]
+    digest = hashlib.sha256(repr((task, settings)).encode())
+    for text in programs(agent, loop, evaluator):
+        digest.update(text.encode())
+    digest.update(host_code(task).encode())
+    return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
+
+
+def programs(agent: Any, loop: OnlineLoop, evaluator: Evaluator) -> list[str]:
+    """Everything that a run compiles, lowered to text; hyperparameters are constants in it."""
+    key = jax.random.key(0)
+    state = jax.eval_shape(loop.init, agent, key)
+    count, number = jnp.int32(0), jnp.float32(0)
+    env = jax.eval_shape(jax.vmap(evaluator.env.reset), jax.random.split(key, evaluator.episodes))
+    done = jax.ShapeDtypeStruct((evaluator.episodes,), bool)
+    final = {name: env.reward for name in (*env.metrics, *GOAL_METRICS)}
+    if evaluator.env.spec.goal is None:
+        final = {name: x for name, x in final.items() if name.startswith("episode_return")}
+
+    def lowered(function: Callable[..., Any], *arguments: Any, **static: bool) -> str:
+        fixed = functools.partial(function, agent, **static)
+        return jax.jit(fixed).lower(*arguments).as_text()
+
+    return [
+        lowered(loop.init, key),
+        *(lowered(loop.chunk, state, count, count, learn=learn) for learn in (False, True)),
+        lowered(type(agent).on_progress, state.agent, number),
+        lowered(type(agent).on_evaluation, state.agent, number, number),
+        lowered(evaluator._advance_pure, state.agent, env, done, final),
+    ]
+
+
+def host_code(task: str) -> str:
+    """Hash of the source of the engine, the task and its starts."""
+    envs = PACKAGE / "envs"
+    domain = task.split("-")[0]
+    if task in goal_tasks():
+        own = sorted((envs / "goal").glob("*.py"))
+    else:
+        own = [envs / "probe.py" if domain == "probe" else envs / "suite" / f"{domain}.py"]
+    return code_hash([envs / f"{name}.py" for name in HOST] + own)

@@ -13,11 +13,30 @@ if TYPE_CHECKING:
 
 def defaults() -> dict[str, Any]:
     """Every agent's default hyperparameters by its name on the command line."""
+    return {**online(), **offline()}
+
+
+def online() -> dict[str, Any]:
+    """Those that learn from what they do."""
     from jaxrl.agents.crl import CRL, SGCRL
     from jaxrl.agents.gqn import GQN
     from jaxrl.agents.sac import SAC
 
     return {"gqn": GQN(), "decqn": GQN(bins=(2,)), "sac": SAC(), "crl": CRL(), "sgcrl": SGCRL}
+
+
+def offline() -> dict[str, Any]:
+    """Those that learn from a dataset."""
+    from jaxrl.agents.bc import BC
+    from jaxrl.agents.iql import IQL
+    from jaxrl.agents.td3_bc import TD3BC
+
+    return {"bc": BC(), "iql": IQL(), "td3_bc": TD3BC()}
+
+
+def is_offline(agent: Any) -> bool:
+    """Whether the agent learns from a dataset."""
+    return getattr(agent, "offline", False)
 
 
 def default(name: str) -> Any:

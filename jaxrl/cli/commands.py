@@ -17,7 +17,7 @@ from jaxrl.cli.report import render_html, report
 from jaxrl.errors import UsageError
 
 if TYPE_CHECKING:
-    from jaxrl.train.config import TrainConfig
+    from jaxrl.train.config import RunConfig
 
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN", help="Run folder.")]
 
@@ -44,20 +44,23 @@ def train(arguments: list[str]) -> int:
     return 0 if result.finished else INTERRUPTED
 
 
-def parse_train(arguments: list[str]) -> tuple[str, Any, str, TrainConfig]:
+def parse_train(arguments: list[str]) -> tuple[str, Any, str, RunConfig]:
     """What `jaxrl train` is asked for: agent's name, agent, task, and the run's configuration.
 
     Raises:
       UsageError: an unknown agent or option, or a value that cannot be.
     """
     from jaxrl import agents
-    from jaxrl.train.config import TrainConfig
+    from jaxrl.train.config import OfflineConfig, TrainConfig
 
     known = ", ".join(agents.defaults())
     name = arguments[0] if arguments else ""
     if not name or name.startswith("-"):
         raise UsageError(f"AGENT is missing: jaxrl train AGENT TASK [options]; there are: {known}")
-    agent, run_config = agents.default(name), TrainConfig()
+    agent = agents.default(name)
+    learns_offline = agents.is_offline(agent)
+    _check_dataset(name, learns_offline, arguments)
+    run_config: RunConfig = OfflineConfig() if learns_offline else TrainConfig()
     peers = _peers(name)
     peer = peers.get("".join(values_of(PEER, arguments)[:1]))
     if peer:
@@ -82,6 +85,23 @@ def parse_train(arguments: list[str]) -> tuple[str, Any, str, TrainConfig]:
         settings = [_settings(parsed.run, loop), _settings(parsed.agent, peer.agent)]
         print(f"settings of {peer.source}: {' '.join(settings)}")
     return name, parsed.agent, parsed.task, parsed.run
+
+
+def _check_dataset(agent: str, needs_one: bool, arguments: list[str]) -> None:
+    """Raises `UsageError` for a dataset that is missing, or that the agent cannot learn from."""
+    from jaxrl import agents
+
+    given = bool(values_of("--dataset", arguments))
+    if given and not needs_one:
+        raise UsageError(
+            f"{agent} learns from what it does and takes no --dataset; agents that learn from one "
+            f"are: {', '.join(agents.offline())}"
+        )
+    if needs_one and not given and not {"-h", "--help"} & set(arguments):
+        raise UsageError(
+            f"--dataset is missing: {agent} learns from a file that D4RL, Minari or OGBench can "
+            "read; `jaxrl dataset RUN` makes one from a run"
+        )
 
 
 PEER = "--peer-settings"

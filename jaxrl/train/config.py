@@ -108,6 +108,23 @@ class TrainConfig(RunConfig):
         return ("num_envs", "env_steps_per_update", "capacity", "learning_starts")
 
 
+@dataclasses.dataclass(frozen=True)
+class OfflineConfig(RunConfig):
+    """A run that learns from a dataset. Its steps are gradient updates."""
+
+    steps: int = 100_000
+    """Gradient updates of the whole run."""
+    eval_every: int = 10_000
+    """Updates between evaluations; there is one at step 0 and one at the end, too."""
+    chunk_steps: int = 500
+    """Updates between two looks at signals and logs."""
+    dataset: Path | None = None
+    """File or folder of the dataset: D4RL (HDF5), Minari (folder) or OGBench (npz)."""
+    stream: bool = False
+    """Keep the dataset in files on the host and send batches ahead of time; so it is done, too,
+    where it does not fit in memory."""
+
+
 def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
     check_extras(config)

@@ -14,13 +14,13 @@ def say(message: str) -> None:
 
 
 class Bar:
-    """Steps, steps/s, time left and the latest evaluation return."""
+    """Steps (or another unit), steps/s, time left and the latest evaluation return."""
 
-    def __init__(self, total: int, done: int):
-        self._total = total
+    def __init__(self, total: int, done: int, unit: str = "steps"):
+        self._total, self._unit = total, unit
         self._live = sys.stdout.isatty()
         columns = (
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
             TextColumn("{task.fields[speed]}"),
@@ -44,7 +44,7 @@ class Bar:
         """`done` steps so far, at `speed` steps/s (None: not measured in this chunk)."""
         if speed is not None:
             self._speed = speed
-            self._progress.update(self._task, speed=f"{speed:,.0f} steps/s")
+            self._progress.update(self._task, speed=f"{speed:,.0f} {self._unit}/s")
         self._progress.update(self._task, completed=done)
 
     def evaluation(self, step: int, mean: float, std: float, seconds: float) -> None:
@@ -53,5 +53,5 @@ class Bar:
         if not self._live:
             say(
                 f"step {step:>9,} of {self._total:,}   return {mean:8.1f} ± {std:.1f}   "
-                f"{self._speed:6,.0f} steps/s   {seconds:6.0f} s"
+                f"{self._speed:6,.0f} {self._unit}/s   {seconds:6.0f} s"
             )

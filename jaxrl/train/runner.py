@@ -23,9 +23,10 @@ import numpy as np
 from jaxrl.agents._common import weak_leaves
 from jaxrl.envs import taskfile
 from jaxrl.envs.registry import make
+from jaxrl.errors import UsageError
 from jaxrl.train import console, results
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
-from jaxrl.train.config import RunConfig, TrainConfig
+from jaxrl.train.config import OfflineConfig, RunConfig, TrainConfig
 from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
 from jaxrl.train.loops import Loop, ceil, env_options, prepare_online
 from jaxrl.train.runlog import Metrics, MetricsWriter, RunFolder, describe
@@ -69,7 +70,7 @@ class Progress:
     """Global step of the last evaluation."""
 
 
-def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunResult:
+def train(agent_name: str, agent: Any, env_id: str, config: RunConfig) -> RunResult:
     """Trains `agent` on the task `env_id` and writes a run folder.
 
     Raises:
@@ -78,7 +79,14 @@ def train(agent_name: str, agent: Any, env_id: str, config: TrainConfig) -> RunR
     """
     eval_env = make(env_id, num_instances=config.eval_episodes, **env_options(config))
     loop: Loop
-    agent, loop, said = prepare_online(agent, env_id, eval_env, config)
+    if isinstance(config, TrainConfig):
+        agent, loop, said = prepare_online(agent, env_id, eval_env, config)
+    elif isinstance(config, OfflineConfig):
+        from jaxrl.train.offline import prepare_offline
+
+        agent, loop, said = prepare_offline(agent, env_id, eval_env, config)
+    else:
+        raise UsageError("a run's config is a TrainConfig or an OfflineConfig")
     described = {**describe(agent_name, agent, env_id, config), **loop.about}
     path = config.out or Path("runs", f"{agent_name}_{taskfile.short(env_id)}_s{config.seed}")
     folder = results.open_or_create(path, described, config)
@@ -137,7 +145,9 @@ class Run:
             wandb_config = described if self.config.wandb else None
             self.writer = MetricsWriter(self.folder, after, wandb_config)
             stack.callback(self.writer.close)
-            self.bar = stack.enter_context(console.Bar(self.config.steps, self.step))
+            self.bar = stack.enter_context(
+                console.Bar(self.config.steps, self.step, self.loop.unit)
+            )
             yield
 
     @property

@@ -102,7 +102,7 @@ CASES = {
 
 def test_every_agent_has_a_case():
     kinds = {type(agent) for agent, _ in CASES.values()}
-    assert {type(agent) for agent in agents.defaults().values()} <= kinds
+    assert {type(agent) for agent in agents.online().values()} <= kinds
 
 
 @pytest.mark.parametrize("case", CASES)

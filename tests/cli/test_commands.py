@@ -17,7 +17,7 @@ from jaxrl.envs.probe import Probe
 from jaxrl.envs.registry import make, names
 from jaxrl.envs.rendering import RenderingUnavailable
 from jaxrl.train import media
-from jaxrl.train.config import TrainConfig
+from jaxrl.train.config import OfflineConfig, TrainConfig
 from tests.train import runs
 
 
@@ -50,7 +50,8 @@ def test_help_documents_every_option(capsys, monkeypatch, agent):
         main(["train", agent, "--help"])
     assert exit.value.code == 0
     told = " ".join(capsys.readouterr().out.split())
-    for fields in (dataclasses.fields(TrainConfig), dataclasses.fields(agents.default(agent))):
+    config = OfflineConfig if agent in agents.offline() else TrainConfig
+    for fields in (dataclasses.fields(config), dataclasses.fields(agents.default(agent))):
         for field in fields:
             option = f"--{field.name.replace('_', '-')}"
             if field.type in ("_goals.Slice", "_goals.Radius"):  # the task says them, not a person

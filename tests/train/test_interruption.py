@@ -62,7 +62,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, whole_run, moment, count):
     runs.assert_same_run(path, whole_run)
 
 
-@pytest.mark.parametrize("agent", agents.defaults())
+@pytest.mark.parametrize("agent", agents.online())
 def test_every_agent_survives_a_kill_at_a_random_moment(tmp_path, agent):
     """A moment inside a compiled program, random but for the agent's name."""
     names = {"agent": agent, "task": runs.PHYSICS_TASK.get(agent, "cartpole-swingup")}

@@ -31,6 +31,7 @@ from jaxrl.errors import UsageError
 from jaxrl.nets.contrast import LOSSES, energy, pairwise
 from jaxrl.nets.encoder import Encoder, check_depth, fan_in_uniform
 from jaxrl.nets.policy import PolicyHead, TanhGaussian
+from jaxrl.nets.precision import dense
 from jaxrl.replay.hindsight import Hindsight
 from jaxrl.replay.ring import Batch
 
@@ -339,5 +340,5 @@ class Representation(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        dense = nn.Dense(self.size, dtype=self.trunk.dtype, kernel_init=fan_in_uniform)
-        return dense(self.trunk(x)).astype(jnp.float32)
+        layer = dense(self.size, self.trunk.dtype, kernel_init=fan_in_uniform)
+        return layer(self.trunk(x)).astype(jnp.float32)

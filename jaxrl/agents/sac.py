@@ -28,6 +28,7 @@ from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.policy import PolicyHead, TanhGaussian
+from jaxrl.nets.precision import dense
 from jaxrl.replay.hindsight import Hindsight
 from jaxrl.replay.ring import Batch
 from jaxrl.replay.uniform import Uniform
@@ -314,7 +315,7 @@ class Critic(nn.Module):
     def __call__(self, obs: Array, action: Array) -> Array:
         x = jnp.concatenate([obs, action], axis=-1)
         x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(x)
-        q = nn.Dense(1, dtype=self.dtype, kernel_init=nn.initializers.orthogonal(1.0))(x)
+        q = dense(1, self.dtype, kernel_init=nn.initializers.orthogonal(1.0))(x)
         return q[..., 0].astype(jnp.float32)
 
 

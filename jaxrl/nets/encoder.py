@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.errors import UsageError
+from jaxrl.nets.precision import dense
 
 Array = jax.Array
 
@@ -46,9 +47,9 @@ class Layer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = nn.Dense(self.width, dtype=self.dtype, kernel_init=fan_in_uniform)(x)
+        x = dense(self.width, self.dtype, kernel_init=fan_in_uniform)(x)
         if self.layer_norm:
-            x = nn.LayerNorm(dtype=self.dtype)(x)
+            x = nn.LayerNorm(dtype=jnp.float32)(x)
         return ACTIVATIONS[self.activation](x)
 
 

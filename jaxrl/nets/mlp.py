@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl.nets.precision import dense
+
 Array = jax.Array
 
 orthogonal = nn.initializers.orthogonal(np.sqrt(2))
@@ -26,8 +28,8 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.widths:
-            x = nn.Dense(width, dtype=self.dtype, kernel_init=orthogonal)(x)
+            x = dense(width, self.dtype, kernel_init=orthogonal)(x)
             if self.layer_norm:
-                x = nn.LayerNorm(dtype=self.dtype)(x)
+                x = nn.LayerNorm(dtype=jnp.float32)(x)
             x = self.activation(x)
         return x

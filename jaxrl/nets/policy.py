@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.precision import dense
+
 Array = jax.Array
 
 LOG_STD = (-5.0, 2.0)
@@ -50,7 +52,7 @@ class PolicyHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> TanhGaussian:
         init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
-        out = nn.Dense(2 * self.action_size, dtype=self.dtype, kernel_init=init)(x)
+        out = dense(2 * self.action_size, self.dtype, kernel_init=init)(x)
         mean, raw = jnp.split(out.astype(jnp.float32), 2, axis=-1)
         low, high = LOG_STD
         return TanhGaussian(mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0))

@@ -9,6 +9,9 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+
+from jaxrl.nets.precision import dense
 
 Array = jax.Array
 
@@ -17,7 +20,7 @@ kernel_init = nn.initializers.variance_scaling(0.333, "fan_out", "uniform")
 
 def linear(features: int, dtype: Any, name: str) -> nn.Dense:
     """A dense layer that computes in `dtype` with float32 parameters."""
-    return nn.Dense(features, dtype=dtype, kernel_init=kernel_init, name=name)
+    return dense(features, dtype, kernel_init=kernel_init, name=name)
 
 
 class ResidualTorso(nn.Module):
@@ -32,7 +35,7 @@ class ResidualTorso(nn.Module):
         x = linear(self.width, self.dtype, "input")(x)
         hidden = nn.relu(linear(self.width, self.dtype, "block_1")(x))
         x = x + linear(self.width, self.dtype, "block_2")(hidden)
-        return nn.elu(nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)(x))
+        return nn.elu(nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32)(x))
 
 
 class PlainTorso(nn.Module):
@@ -45,7 +48,7 @@ class PlainTorso(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[..., O] to [..., width]."""
         x = linear(self.width, self.dtype, "input")(x)
-        x = nn.tanh(nn.LayerNorm(epsilon=1e-5, dtype=self.dtype)(x))
+        x = nn.tanh(nn.LayerNorm(epsilon=1e-5, dtype=jnp.float32)(x))
         return nn.elu(linear(self.width, self.dtype, "hidden")(x))
 
 

@@ -145,8 +145,9 @@ def test_bfloat16_computes_networks_only():
     q, q32 = (values(a, state.params, state, batch.obs_tm1) for a in (agent, single))
     assert q.dtype == q32.dtype == jnp.float32 and jnp.any(q != q32)
     for a, dtype in ((agent, "bf16"), (single, "f32")):
-        program = str(jax.make_jaxpr(a._q)(state.params, state, batch.obs_tm1))
-        assert set(re.findall(r"(\w+)\[\S*\] = dot_general", program)) == {dtype}
+        program = values.lower(a, state.params, state, batch.obs_tm1).as_text()
+        operands = re.findall(r"stablehlo.dot_general.*: \(tensor<\S*x(\w+)>, ", program)
+        assert operands and set(operands) == {dtype}
     np.testing.assert_allclose(q, q32, rtol=2e-2, atol=2e-2 * float(jnp.abs(q32).max()))
     value, value32 = (loss(a, state.params, state, batch)[0] for a in (agent, single))
     np.testing.assert_allclose(value, value32, rtol=2e-2)

@@ -244,7 +244,9 @@ class Sampler:
         temperature: Array | float,
         record: Callable[[Array, Array | None], Any],
     ) -> tuple[Array, Any]:
-        def step(carry: tuple[Array, Array], seen: tuple[Steps, Array]) -> Any:
+        stochastic = self.solver in STOCHASTIC
+
+        def step(carry: tuple[Array, Array], seen: tuple[Steps, Array | None]) -> Any:
             (x, previous), (now, key) = carry, seen
             x0 = self._x0(denoise, x, now.t)
             new, log_prob = now.x * x + now.x0 * x0, None
@@ -253,13 +255,14 @@ class Sampler:
             if self.solver == "heun":
                 guess = now.guess_x * x + now.guess_x0 * x0
                 new = new + now.second * self._x0(denoise, guess, now.s)
-            if self.solver in STOCHASTIC:
+            if stochastic:
                 z = jax.random.normal(key, x.shape, x.dtype)
                 new = new + temperature * now.noise * z
                 log_prob = _log_density(z, temperature * now.noise)
             return (new, x0), record(new, log_prob)
 
-        seen = (self._steps(start.dtype), jax.random.split(key, self.steps))
+        keys = jax.random.split(key, self.steps) if stochastic else None
+        seen = (self._steps(start.dtype), keys)
         (x, _), recorded = jax.lax.scan(self._body(step), (start, jnp.zeros_like(start)), seen)
         return x, recorded
 

@@ -1,4 +1,4 @@
-"""The command line: `jaxrl train | eval | render | export | compare | report | envs | doctor`.
+"""The command line: `jaxrl train | eval | render | export | dataset | compare | report | ...`.
 
 Bad input is one line on standard error and exit code 2, a failed run 1, a run that a signal
 stopped 75 (EX_TEMPFAIL: run me again).
@@ -19,6 +19,7 @@ usage: jaxrl COMMAND ...
   eval RUN           evaluate a run's policy
   render RUN         film a run's policy, or record it for a page (--html)
   export RUN         write a run's policy as one file that needs nothing but jax
+  dataset RUN        make datasets of several qualities from a run, to learn from offline
   compare RUN...     say which agent is better, and after how many seeds
   report RUN...      results, curves and policies of runs as one page, figures or tables
   envs               list the tasks

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from jaxrl.cli.compare import compare
+from jaxrl.cli.dataset import dataset
 from jaxrl.cli.options import merged, parse, values_of
 from jaxrl.cli.report import render_html, report
 from jaxrl.errors import UsageError
@@ -287,6 +288,7 @@ COMMANDS = {
     "eval": evaluate,
     "render": render,
     "export": export,
+    "dataset": dataset,
     "compare": compare,
     "report": report,
     "envs": envs,

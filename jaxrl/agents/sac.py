@@ -26,9 +26,9 @@ from jaxrl.agents import _common, _goals
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
+from jaxrl.nets.critic import Critic
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.policy import PolicyHead, TanhGaussian
-from jaxrl.nets.precision import dense
 from jaxrl.replay.hindsight import Hindsight
 from jaxrl.replay.ring import Batch
 from jaxrl.replay.uniform import Uniform
@@ -302,21 +302,6 @@ class Actor(nn.Module):
     def __call__(self, obs: Array) -> TanhGaussian:
         x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(obs)
         return PolicyHead(self.action_size, self.dtype)(x)
-
-
-class Critic(nn.Module):
-    """[B, O] and [B, A] to one value each, [B] float32."""
-
-    widths: tuple[int, ...]
-    layer_norm: bool
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, obs: Array, action: Array) -> Array:
-        x = jnp.concatenate([obs, action], axis=-1)
-        x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(x)
-        q = dense(1, self.dtype, kernel_init=nn.initializers.orthogonal(1.0))(x)
-        return q[..., 0].astype(jnp.float32)
 
 
 def soft_target(

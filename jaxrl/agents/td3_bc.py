@@ -22,6 +22,7 @@ from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
 from jaxrl.nets.critic import CriticEnsemble
 from jaxrl.nets.mlp import MLP
+from jaxrl.nets.precision import dense
 from jaxrl.replay.ring import Batch
 
 Array = jax.Array
@@ -195,5 +196,5 @@ class Actor(nn.Module):
     def __call__(self, obs: Array) -> Array:
         x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(obs)
         init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
-        action = nn.Dense(self.action_size, dtype=self.dtype, kernel_init=init)(x)
+        action = dense(self.action_size, self.dtype, kernel_init=init)(x)
         return jnp.tanh(action.astype(jnp.float32))

@@ -12,6 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.precision import dense
+
 Array = jax.Array
 
 LOG_STD = (-5.0, 2.0)
@@ -49,7 +51,7 @@ class GaussianHead(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Gaussian:
         init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
-        mean = nn.Dense(self.action_size, dtype=self.dtype, kernel_init=init)(x)
+        mean = dense(self.action_size, self.dtype, kernel_init=init)(x)
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
         mean = jnp.tanh(mean.astype(jnp.float32))
         return Gaussian(mean, jnp.broadcast_to(jnp.clip(log_std, *LOG_STD), mean.shape))

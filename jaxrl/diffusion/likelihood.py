@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 def log_prob(denoise: Denoiser, process: Process, x: Array, steps: int = 64) -> Array:
-    """log p(x) at the last time before 0 of the process's grid of `steps` + 1, [B].
+    """log p(x) at the least time of training, where little noise is left, [B].
 
     log p(x) = log Normal(x_T; 0, prior_std^2 I) + integral from there to T of div (dx/dc) dc, by
     Heun's method along the deterministic path of each x, second order in 1 / `steps`. The
@@ -28,9 +28,9 @@ def log_prob(denoise: Denoiser, process: Process, x: Array, steps: int = 64) -> 
       denoise: (x_t, t) to x0-hat; a row's must depend on that row alone.
       process: what `denoise` removes the noise of.
       x: samples, [B, ...].
-      steps: of the integration; two evaluations each.
+      steps: of the process's grid; one more to the least time. Two evaluations each.
     """
-    t = process.grid(steps + 1)[-2::-1]
+    t = np.unique(np.append(process.grid(steps)[:-1], process.spread(np.zeros(()))))
     clock = process.clock(t)
     sigma, rate = process.path(clock)[1], process.rates(clock)[1]
     table = [jnp.asarray(c, x.dtype) for c in (t, sigma, rate)]
@@ -41,9 +41,9 @@ def log_prob(denoise: Denoiser, process: Process, x: Array, steps: int = 64) -> 
     def velocity(x: Array, at: Any) -> tuple[Array, Array]:
         """dx/dc = (sigma' x - x0-hat) / sigma, and its divergence [B]."""
         t, sigma, rate = at
-        x0, derivative = jax.linearize(lambda x: denoise(x, jnp.full(x.shape[:1], t, x.dtype)), x)
-        along = jax.vmap(lambda e: derivative(jnp.broadcast_to(e, x.shape)))(basis)
-        trace = jnp.einsum("jbj->b", along.reshape(size, len(x), size))
+        x0, pullback = jax.vjp(lambda x: denoise(x, jnp.full(x.shape[:1], t, x.dtype)), x)
+        rows = jax.vmap(lambda e: pullback(jnp.broadcast_to(e, x.shape))[0])(basis)
+        trace = jnp.einsum("jbj->b", rows.reshape(size, len(x), size))
         return (rate * x - x0) / sigma, (rate * size - trace) / sigma
 
     def step(carry: tuple[Array, Array], at: Any) -> tuple[tuple[Array, Array], None]:

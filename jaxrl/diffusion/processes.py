@@ -102,8 +102,9 @@ class VariancePreserving(Process):
         """Continuous: [MIN_TIME, 1). Discrete: each i / T alike."""
         if self.train_steps is None:
             return MIN_TIME + (1 - MIN_TIME) * u
-        index = jnp.floor(u * self.train_steps) + 1
-        return jnp.minimum(index, self.train_steps) / self.train_steps
+        xp = module_of(u)
+        index = xp.floor(u * self.train_steps) + 1
+        return xp.minimum(index, self.train_steps) / self.train_steps
 
     def nearest(self, t: Array) -> Array:
         """Of discrete times, the nearest but 0."""

@@ -246,7 +246,7 @@ class Sampler:
     ) -> tuple[Array, Any]:
         stochastic = self.solver in STOCHASTIC
 
-        def step(carry: tuple[Array, Array], seen: tuple[Steps, Array | None]) -> Any:
+        def step(carry: tuple[Array, Array], seen: tuple[Steps, Any]) -> Any:
             (x, previous), (now, key) = carry, seen
             x0 = self._x0(denoise, x, now.t)
             new, log_prob = now.x * x + now.x0 * x0, None

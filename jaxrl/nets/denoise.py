@@ -2,7 +2,7 @@
 
 x are actions [B, A] or chunks of them [B, H, A]; time [B] is what a process tells a network of its
 time; cond [B, C], optional, are observations or features of them. What they predict is the loss's
-affair. Parameters are float32, and so is what comes out; `dtype` is what they compute in.
+affair. `dtype` is what the products are computed in; everything else is float32.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from jaxrl.nets.precision import dense
 
 Array = jax.Array
 Activation = Callable[[Array], Array]
@@ -46,8 +48,8 @@ class TimeEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, time: Array) -> Array:
-        hidden = nn.Dense(self.width, dtype=self.dtype)(FourierFeatures()(time))
-        return nn.Dense(self.width, dtype=self.dtype)(jax.nn.mish(hidden))
+        hidden = dense(self.width, self.dtype)(FourierFeatures()(time))
+        return dense(self.width, self.dtype)(jax.nn.mish(hidden))
 
 
 class ResidualBlock(nn.Module):
@@ -62,10 +64,10 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool = False) -> Array:
         hidden = nn.Dropout(self.dropout)(x, deterministic=not train) if self.dropout else x
-        hidden = nn.LayerNorm(dtype=self.dtype)(hidden)
-        hidden = nn.Dense(4 * self.width, dtype=self.dtype, kernel_init=self.init)(hidden)
+        hidden = nn.LayerNorm(dtype=jnp.float32)(hidden)
+        hidden = dense(4 * self.width, self.dtype, kernel_init=self.init)(hidden)
         hidden = self.activation(hidden)
-        return x + nn.Dense(self.width, dtype=self.dtype, kernel_init=self.init)(hidden)
+        return x + dense(self.width, self.dtype, kernel_init=self.init)(hidden)
 
 
 class ResidualMLP(nn.Module):
@@ -90,7 +92,7 @@ class ResidualMLP(nn.Module):
         self, x: Array, time: Array, cond: Array | None = None, train: bool = False
     ) -> Array:
         hidden = _joined(x, TimeEmbedding(dtype=self.dtype)(time), cond)
-        hidden = nn.Dense(self.width, dtype=self.dtype, kernel_init=xavier)(hidden)
+        hidden = dense(self.width, self.dtype, kernel_init=xavier)(hidden)
         for _ in range(self.blocks):
             block = ResidualBlock(self.width, self.activation, self.dropout, dtype=self.dtype)
             hidden = block(hidden, train)
@@ -115,10 +117,10 @@ class SimbaMLP(nn.Module):
     ) -> Array:
         init = nn.initializers.orthogonal(1.0)
         hidden = _joined(x, TimeEmbedding(dtype=self.dtype)(time), cond)
-        hidden = nn.Dense(self.width, dtype=self.dtype, kernel_init=init)(hidden)
+        hidden = dense(self.width, self.dtype, kernel_init=init)(hidden)
         for _ in range(self.blocks):
             hidden = ResidualBlock(self.width, nn.relu, init=he, dtype=self.dtype)(hidden)
-        hidden = nn.LayerNorm(dtype=self.dtype)(hidden)
+        hidden = nn.LayerNorm(dtype=jnp.float32)(hidden)
         return _out(hidden, x, self.size, init, self.dtype)
 
 
@@ -151,11 +153,11 @@ def gradient(energy: Callable[[Array, Array], Array]) -> Callable[[Array, Array]
 def _joined(x: Array, time: Array, cond: Array | None) -> Array:
     """All inputs of a row side by side."""
     parts = [x.reshape(len(x), -1), time] + ([] if cond is None else [cond])
-    return jnp.concatenate([part.astype(time.dtype) for part in parts], axis=-1)
+    return jnp.concatenate(parts, axis=-1)
 
 
 def _out(hidden: Array, x: Array, size: int | None, init: Any, dtype: Any) -> Array:
-    """The last layer, float32; called inside a module's `__call__`."""
+    """The last layer; called inside a module's `__call__`."""
     entries = size or math.prod(x.shape[1:])
-    out = nn.Dense(entries, dtype=dtype, kernel_init=init, name="out")(hidden).astype(jnp.float32)
+    out = dense(entries, dtype, kernel_init=init, name="out")(hidden)
     return out if size else out.reshape(x.shape)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxrl.errors import UsageError
 from jaxrl.nets.denoise import TimeEmbedding
+from jaxrl.nets.precision import dense
 
 Array = jax.Array
 
@@ -40,12 +41,12 @@ class DiffusionTransformer(nn.Module):
             raise UsageError(f"a transformer takes chunks [B, H, A], got x of shape {x.shape}")
         condition = TimeEmbedding(self.width, self.dtype)(time)
         if cond is not None:
-            condition = condition + nn.Dense(self.width, dtype=self.dtype, name="cond")(cond)
+            condition = condition + dense(self.width, self.dtype, name="cond")(cond)
         condition = nn.swish(condition)
         normal = nn.initializers.normal(0.02)
         position = self.param("position", normal, (x.shape[1], self.width))
-        tokens = nn.Dense(self.width, dtype=self.dtype, name="token")(x)
-        tokens = tokens + position.astype(tokens.dtype)
+        tokens = dense(self.width, self.dtype, name="token")(x)
+        tokens = tokens + position
         blocks = nn.scan(
             Block,
             variable_axes={"params": 0},
@@ -55,10 +56,9 @@ class DiffusionTransformer(nn.Module):
         )(self.width, self.heads, self.dtype, name="blocks")
         tokens, _ = blocks(tokens, condition)
         shift, scale = Modulation(2, self.width, self.dtype, name="last")(condition)
-        tokens = modulated(tokens, shift, scale, self.dtype)
+        tokens = modulated(tokens, shift, scale)
         zeros = nn.initializers.zeros
-        out = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=zeros, name="out")(tokens)
-        return out.astype(jnp.float32)
+        return dense(x.shape[-1], self.dtype, kernel_init=zeros, name="out")(tokens)
 
 
 class Block(nn.Module):
@@ -72,12 +72,13 @@ class Block(nn.Module):
     def __call__(self, x: Array, condition: Array) -> tuple[Array, None]:
         """x [B, H, width] and condition [B, width] to x."""
         shift, scale, gate, shift2, scale2, gate2 = Modulation(6, self.width, self.dtype)(condition)
-        attention = nn.MultiHeadDotProductAttention(self.heads, dtype=self.dtype)
-        x = x + gate * attention(modulated(x, shift, scale, self.dtype))
-        hidden = nn.Dense(4 * self.width, dtype=self.dtype)(
-            modulated(x, shift2, scale2, self.dtype)
-        )
-        hidden = nn.Dense(self.width, dtype=self.dtype)(nn.gelu(hidden))
+        inner = dense(3 * self.width, self.dtype, name="qkv")(modulated(x, shift, scale))
+        split = (*x.shape[:-1], self.heads, self.width // self.heads)
+        queries, keys, values = (part.reshape(split) for part in jnp.split(inner, 3, axis=-1))
+        mixed = nn.dot_product_attention(queries, keys, values).reshape(x.shape)
+        x = x + gate * dense(self.width, self.dtype, name="mixed")(mixed)
+        hidden = dense(4 * self.width, self.dtype, name="wide")(modulated(x, shift2, scale2))
+        hidden = dense(self.width, self.dtype, name="narrow")(nn.gelu(hidden))
         return x + gate2 * hidden, None
 
 
@@ -91,11 +92,11 @@ class Modulation(nn.Module):
     @nn.compact
     def __call__(self, condition: Array) -> list[Array]:
         zeros = nn.initializers.zeros
-        out = nn.Dense(self.count * self.width, dtype=self.dtype, kernel_init=zeros)(condition)
+        out = dense(self.count * self.width, self.dtype, kernel_init=zeros)(condition)
         return jnp.split(out[:, None], self.count, axis=-1)
 
 
-def modulated(x: Array, shift: Array, scale: Array, dtype: Any) -> Array:
+def modulated(x: Array, shift: Array, scale: Array) -> Array:
     """LayerNorm(x) (1 + scale) + shift; called inside a module's `__call__`."""
-    norm = nn.LayerNorm(use_scale=False, use_bias=False, dtype=dtype)
+    norm = nn.LayerNorm(use_scale=False, use_bias=False, dtype=jnp.float32)
     return norm(x) * (1 + scale) + shift

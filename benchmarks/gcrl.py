@@ -120,7 +120,8 @@ def report() -> None:
         rows[-1] |= {"untrained": metrics[0]["eval/success"], "curve": curve}
         rows[-1] |= {"published": PUBLISHED.get((cell.task, cell.agent), "")}
         rows[-1] |= {"hours": metrics[-1]["wall_time"] / 3600, "command": config["command"]}
-        rows[-1] |= {key: config[key] for key in ("git_commit", "versions", "device")}
+        rows[-1] |= {key: config[key] for key in ("versions", "device")}
+        rows[-1] |= {"commit": config["git_commit"]}
     print(f"{'run':<28}{'steps':>11}{'success':>9}{'at 0':>6}{'easy':>6}{'near':>7}  published")
     for row in rows:
         print(
@@ -128,7 +129,7 @@ def report() -> None:
             f"{row['success_easy']:>6.2f}{row['time_near_goal']:>7.1f}  {row['published']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 def throughput() -> None:

@@ -115,11 +115,12 @@ def report() -> None:
     published = json.loads(PUBLISHED.read_text())["curves"]
     rows, panels = [], {}
     for cell, config, metrics in cells.finished(SUITE, CELLS):
-        figures = compare(cell, metrics, published)
+        figures: dict = compare(cell, metrics, published)
         device = f"{config['device']['cores']} cores, {config['device']['kind']}"
         about = {"commit": config["git_commit"][:9], "jax": config["versions"]["jax"]}
         rows.append({"run": cell.name, **figures, **about, "device": device})
         rows[-1] |= {"command": config["command"], "hours": metrics[-1]["wall_time"] / 3600}
+        rows[-1] |= {"difference": figures["ours"] - figures["paper"], "seed": cell.seed}
         panels.setdefault((cell.panel, cell.cost), []).append((cell, curve(metrics)))
     head = f"{'run':<40}{'ours':>8}{'paper':>8}{'diff':>7}{'half reached':>14}{'commit':>11}"
     print(head)
@@ -128,7 +129,9 @@ def report() -> None:
             f"{row['run']:<40}{row['ours']:>8.0f}{row['paper']:>8.0f}"
             f"{row['ours'] - row['paper']:>+7.0f}{row['half_reached']:>13.0%} {row['commit']:>11}"
         )
-    (RESULTS / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+        never = np.isnan(row["half_reached"])
+        row["half reached"] = "never" if never else f"{row['half_reached']:.0%}"
+    (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     draw(panels, published)
 
 
@@ -161,7 +164,7 @@ def draw(panels: dict, published: dict) -> None:
         axis.set_ylabel("evaluation return, cost included")
         axis.grid(alpha=0.25)
         axis.legend(frameon=False, fontsize=8, title="solid: ours; dashed: paper", title_fontsize=8)
-    figure.savefig(RESULTS / "curves.png")
+    figure.savefig(ROOT / "docs" / "images" / "gqn_paper.png")
 
 
 if __name__ == "__main__":

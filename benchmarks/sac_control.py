@@ -82,7 +82,7 @@ def report() -> None:
     for row in rows:
         print(f"{row['task']:<14}{row['ours']:>7.0f}{row['published']:>11}   {row['each']}")
     (cells.RESULTS / SUITE).mkdir(exist_ok=True)
-    (cells.RESULTS / SUITE / "table.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (cells.RESULTS / SUITE / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

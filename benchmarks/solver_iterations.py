@@ -2,6 +2,7 @@
 
     python benchmarks/solver_iterations.py mjx [TASK ...]
     python benchmarks/solver_iterations.py warp [TASK ...]
+    python benchmarks/solver_iterations.py warp --from-mjx       asks only whether mjx's pair passes
     python benchmarks/solver_iterations.py mjx --only-missing     what it lacks, without measuring
 
 On 1,000 states that random play visits (from the task's starts and from poses of high reward) each
@@ -11,7 +12,8 @@ With the model's own iterations most errors are float32's rounding, which a cont
 or closes may enlarge; some states are then off by more than 1e-3 whatever the solver does. The
 rule: no more states may be off by 1e-3 than with the model's own iterations, so none where that is
 possible. Of all pairs that pass, the one with the least iterations * line search iterations is
-taken, the most that the solver can spend on line searches.
+taken, the most that the solver can spend on line searches. Where warp was searched it took mjx's
+pair each time (the solvers are the same), and each pair costs it a compilation: so `--from-mjx`.
 
 Writes jaxrl/envs/physics/engines.json, which the engines read, and what was measured to
 benchmarks/results/solver_iterations.json. Tasks that are not named keep their rows.
@@ -103,8 +105,9 @@ def warp_stepper(states: Visited) -> Stepper:
 STEPPERS = {"mjx": mjx_stepper, "warp": warp_stepper}
 
 
-def search(states: Visited, step: Stepper) -> dict[str, Any]:
-    """The smallest pair that passes, with its errors and those of the model's own iterations."""
+def search(states: Visited, step: Stepper, only: tuple[int, int] | None = None) -> dict[str, Any]:
+    """The smallest pair that passes, or `only` if it does, else the model's own; with its errors
+    and those of the model's own iterations."""
     own = (int(states.env.model.opt.iterations), int(states.env.model.opt.ls_iterations))
     measured: dict[tuple[int, int], dict[str, float]] = {}
 
@@ -121,7 +124,9 @@ def search(states: Visited, step: Stepper) -> dict[str, Any]:
 
     allowed = measure(own)["off"]
     best = own
-    for iterations in (n for n in ITERATIONS if n < own[0]):
+    if only:
+        best = only if measure(only)["off"] <= allowed else own
+    for iterations in (n for n in ITERATIONS if n < own[0] and not only):
         if iterations * LINE_SEARCH[0] >= best[0] * best[1]:
             break
         if measure((iterations, own[1]))["off"] > allowed:
@@ -153,6 +158,7 @@ def main() -> None:
     parser.add_argument("engine", choices=sorted(STEPPERS))
     parser.add_argument("tasks", nargs="*", help="all by default")
     parser.add_argument("--only-missing", action="store_true", help="measure nothing")
+    parser.add_argument("--from-mjx", action="store_true", help="try mjx's pair alone")
     arguments = parser.parse_args()
     all_tasks = {**registry.tasks(), **registry.goal_tasks()}
     for name in arguments.tasks or sorted(all_tasks):
@@ -165,7 +171,12 @@ def main() -> None:
         else:
             began = time.monotonic()
             states = visited(name)
-            row = search(states, STEPPERS[arguments.engine](states))
+            table = json.loads(engines.TABLE.read_text())
+            pair = table[name]["mjx"].get("solver") if arguments.from_mjx else None
+            if arguments.from_mjx and not pair:
+                continue
+            only = tuple(pair) if pair else None
+            row = search(states, STEPPERS[arguments.engine](states), only)
             took = time.monotonic() - began
             error, own = row["error"], row["error of own"]
             print(

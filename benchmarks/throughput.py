@@ -1,6 +1,7 @@
 """How fast it all is, as ratios measured side by side in one run.
 
     python benchmarks/throughput.py [SECTION ...]      all sections without a name
+    python benchmarks/throughput.py envs walker-walk   only this task's rows; others are kept
 
 Sections:
   processor   GFLOP/s of square products, float32 and bfloat16
@@ -16,6 +17,7 @@ command, commit, versions and device. Rates are the best of several turns, taken
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -24,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,30 +63,29 @@ def processor() -> list[dict]:
     return rows
 
 
-def envs() -> list[dict]:
-    """Control steps/s over all instances."""
+def envs(name: str) -> list[dict]:
+    """Control steps/s of a task over all instances."""
     rows = []
     on_cpu = jax.default_backend() == "cpu"
-    for name in TASKS:
-        few = on_cpu and name not in EVERY_ENGINE
-        for n in (128,) if few else (8, 128, 1024) if on_cpu else (16, 128, 1024, 4096, 8192):
-            turns = {
-                "native": (stepping(name, "native", n), n),
-                "raw": (rolling(name, n, AT_ONCE), n * AT_ONCE),
-                "raw, a call per step": (rolling(name, n, 1), n),
-            }
-            for engine in () if few else ("mjx", "warp"):
-                try:
-                    turns[engine] = (stepping(name, engine, n), n)
-                except UsageError as error:
-                    print(f"{name}: {error}", flush=True)
-            peer = None if few else playground(name, n)
-            if peer:
-                turns["playground"] = (peer, n)
-            rates = alternate(turns)
-            for raw in ("raw", "raw, a call per step"):
-                rates[f"native / {raw}"] = rates["native"] / rates[raw]
-            rows.append(said({"task": name, "instances": n, **rates}))
+    few = on_cpu and name not in EVERY_ENGINE
+    for n in (128,) if few else (8, 128, 1024) if on_cpu else (16, 128, 1024, 4096, 8192):
+        turns = {
+            "native": (stepping(name, "native", n), n),
+            "raw": (rolling(name, n, AT_ONCE), n * AT_ONCE),
+            "raw, a call per step": (rolling(name, n, 1), n),
+        }
+        for engine in () if few else ("mjx", "warp"):
+            try:
+                turns[engine] = (stepping(name, engine, n), n)
+            except UsageError as error:
+                print(f"{name}: {error}", flush=True)
+        peer = None if few else playground(name, n)
+        if peer:
+            turns["playground"] = (peer, n)
+        rates = alternate(turns)
+        for raw in ("raw", "raw, a call per step"):
+            rates[f"native / {raw}"] = rates["native"] / rates[raw]
+        rows.append(said({"task": name, "instances": n, **rates}))
     return rows
 
 
@@ -114,15 +116,16 @@ def products(agent: GQN, observations: int, actions: int, dtype: Any) -> tuple[T
     def draw(*shape: int) -> jax.Array:
         return jax.random.normal(next(keys), (agent.critics, *shape)).astype(dtype)
 
+    multiplied = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     passes = [[draw(agent.batch_size, size) for size in sizes] for _ in range(3)]
     weights = [draw(i, o) for i, o in layers]
 
     def body(carry: Any, i: jax.Array) -> Any:
         passes, weights, total = carry
-        out = [jnp.einsum("cbi,cio->cbo", x[k], w) for x in passes for k, w in enumerate(weights)]
+        out = [multiplied("cbi,cio->cbo", x[k], w) for x in passes for k, w in enumerate(weights)]
         x = passes[0]
-        out += [jnp.einsum("cbi,cbo->cio", x[k], x[k + 1]) for k in range(len(weights))]
-        out += [jnp.einsum("cbo,cio->cbi", x[k + 1], w) for k, w in enumerate(weights) if k]
+        out += [multiplied("cbi,cbo->cio", x[k], x[k + 1]) for k in range(len(weights))]
+        out += [multiplied("cbo,cio->cbi", x[k + 1], w) for k, w in enumerate(weights) if k]
         # The barrier keeps the compiler from hoisting, shrinking or dropping any of them.
         passes, weights, out = jax.lax.optimization_barrier((passes, weights, out))
         return passes, weights, total + sum(o[0, 0, 0].astype(jnp.float32) for o in out)
@@ -262,23 +265,37 @@ def said(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-SECTIONS = {f.__name__: f for f in (processor, envs, update, loop, start, memory)}
+SECTIONS: dict[str, Callable[..., list[dict]]] = {
+    f.__name__: f for f in (processor, envs, update, loop, start, memory)
+}
 
 
 def main(names: list[str]) -> None:
     """Runs the sections and writes their results."""
+    tasks = [name for name in names if name in TASKS]
+    names = [name for name in names if name not in tasks]
     unknown = [name for name in names if name not in SECTIONS]
     if unknown:
-        sys.exit(f"unknown section {unknown[0]!r}; there are: {', '.join(SECTIONS)}")
+        known = ", ".join((*SECTIONS, *TASKS))
+        sys.exit(f"unknown section or task {unknown[0]!r}; there are: {known}")
     kind = jax.devices()[0].platform
     for name in names or SECTIONS:
         print(f"== {name}", flush=True)
-        rows = SECTIONS[name]()
-        found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         key = f"{name}, {kind}, Python {platform.python_version_tuple()[1]}"
         about = {"command": command_line(), "commit": git_commit(), "versions": versions()}
-        found[key] = {**about, "device": device(), "rows": rows}
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        about["device"] = device()
+        if name != "envs":
+            write(key, {**about, "rows": SECTIONS[name]()})
+            continue
+        for task in tasks or TASKS:
+            write(f"{key}, {task}", {**about, "rows": envs(task)})
+
+
+def write(key: str, part: dict[str, Any]) -> None:
+    """Replaces a part of the results."""
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    found[key] = part
+    RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,16 +9,17 @@ network has all K bins from the start; a mask keeps a nested subset active, and 
 The mask holds in exploration, in the online argmax and hence in the target. Actions are stored as
 indices of the full grid, so replay stays valid after a growth.
 
-Shapes: B batch, O observation size, A action dimensions, K bins, C critics, L levels of the ladder.
+Returns may be learned as histograms over Z atoms. The histogram of a joint action is then the mean
+over dimensions of theirs, so that its mean is again the mean of the dimensions' values.
+
+Shapes: B batch, O observation size, A action dimensions, K bins, C critics, L levels of the ladder,
+Z atoms.
 """
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, Literal
 
-import chex
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,9 +27,11 @@ import optax
 from flax import struct
 
 from jaxrl.agents import _common
+from jaxrl.agents._decoupled import levels, td_target
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
-from jaxrl.nets.torso import TORSOS, linear
+from jaxrl.nets import returns
+from jaxrl.nets.q_network import QNetwork
 from jaxrl.replay.prioritized import Prioritized
 from jaxrl.replay.ring import Batch
 
@@ -56,6 +59,10 @@ class GQN:
     """Where the Huber loss turns linear (released code)."""
     priority_exponent: float = 0.6
     """Of the priority, in the sampling probability (GQN Table 1)."""
+    value_low: float = -50.0
+    """Lowest atom: of returns with rewards down to -0.5 and a discount of 0.99."""
+    value_high: float = 100.0
+    """Highest atom: of returns with rewards up to 1 and a discount of 0.99."""
     importance_exponent: float = 0.2
     """Of 1 / probability, in the loss weight (GQN Table 1)."""
     growth_margin: float = 0.05
@@ -70,6 +77,11 @@ class GQN:
     """Adaptive growth: evaluations in the moving average (unpublished)."""
     growth_gap: int = static(5)
     """Adaptive growth: evaluations between two growths, and before the first (unpublished)."""
+    head: Literal["scalar", "c51", "hl_gauss"] = static("scalar")
+    """A bin's value; or a histogram of returns, trained on the projected histogram of the target
+    (C51: Bellemare et al. 2017) or on a normal one around its value (Farebrother et al. 2024)."""
+    atoms: int = static(51)
+    """Z, of a histogram of returns (C51)."""
     critics: int = static(2)
     """Critics, C; 2 is double Q-learning with the mean of both targets (released code)."""
     torso: Literal["residual", "plain"] = static("residual")
@@ -93,6 +105,8 @@ class GQN:
             value = getattr(self, name)
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
+        if self.head != "scalar" and self.atoms < 2:
+            raise UsageError(f"atoms must be at least 2 with head {self.head}, got {self.atoms}")
         if self.growth_window < 2 or self.growth_gap < 1:
             raise UsageError(
                 f"growth_window must be at least 2 and growth_gap at least 1, "
@@ -176,20 +190,52 @@ class GQN:
 
             delta_c = mean_j ( y_cj - Q_cj(s, a_j) ),   loss = mean_B w sum_c Huber(delta_c)
 
-        The mean over dimensions is inside the Huber loss (released code, misc/utils.py).
+        The mean over dimensions is inside the Huber loss (released code, misc/utils.py). With a
+        head of histograms it is the cross-entropy of `histogram_target` and the chosen bins' mean.
         """
-        q_tm1 = self._q(params, state, batch.obs_tm1)  # [C, B, A, K]
+        online = self._outputs(params, state, batch.obs_tm1)  # [C, B, A, K] or [C, B, A, K, Z]
         q_select = self._q(jax.lax.stop_gradient(params), state, batch.obs_t)
-        q_t = self._q(state.target_params, state, batch.obs_t)
+        final = self._outputs(state.target_params, state, batch.obs_t)
+        q_tm1, q_t = self._values(online), self._values(final)
         target = td_target(q_t, q_select, self.mask(state.level), batch.reward_t, batch.discount_t)
         index = batch.action_tm1.astype(jnp.int32)[None, ..., None]
         chosen = jnp.take_along_axis(q_tm1, index, axis=-1)[..., 0].mean(axis=-1)  # [C, B]
         td_error = jax.lax.stop_gradient(target) - chosen
-        huber = optax.losses.huber_loss(td_error, delta=self.huber_delta).sum(axis=0)
-        loss = jnp.mean(batch.weight * huber)
+        if self.head == "scalar":
+            losses = optax.losses.huber_loss(td_error, delta=self.huber_delta).sum(axis=0)
+        else:
+            logits = jnp.take_along_axis(online, index[..., None], axis=-2)[..., 0, :]
+            log_mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=-2) - np.log(
+                state.action_size
+            )
+            histogram = self.histogram_target(final, q_select, target, state, batch)
+            losses = returns.cross_entropy(histogram, log_mean).sum(axis=0)
+        loss = jnp.mean(batch.weight * losses)
         priority = jnp.abs(td_error).mean(axis=0)
         metrics = {"loss": loss, "q_mean": chosen.mean(), "td_error": priority}
         return loss, metrics
+
+    def histogram_target(
+        self, final: Array, q_select: Array, target: Array, state: State, batch: Batch
+    ) -> Array:
+        """Histograms that the critics learn, [C, B, Z].
+
+        C51: the mean over target critics and dimensions of the chosen bins' histograms, moved by
+        the reward and the discount and projected. HL-Gauss: a normal one around `target` [C, B].
+
+        Args:
+          final: logits of the target networks, [C, B, A, K, Z].
+          q_select: online values that choose the bins, [C, B, A, K].
+        """
+        values = self._atoms()
+        if self.head == "hl_gauss":
+            return jax.lax.stop_gradient(returns.gaussian(target, values))
+        masked = jnp.where(self.mask(state.level), q_select, -jnp.inf)
+        chosen = jnp.argmax(masked, axis=-1)[..., None, None]
+        both = jax.nn.softmax(final).mean(axis=0)[None]
+        mean = jnp.take_along_axis(both, chosen, axis=-2)[..., 0, :].mean(axis=-2)
+        shifted = batch.reward_t[:, None] + batch.discount_t[:, None] * values
+        return jax.lax.stop_gradient(returns.project(mean, shifted, values))
 
     def milestones(self) -> tuple[float, ...]:
         """Shares of training at which the run must stop to call `on_progress`."""
@@ -248,13 +294,27 @@ class GQN:
 
     def _q(self, params: Any, state: State, obs: Array) -> Array:
         """[C, B, A, K] float32 for obs [B, O]."""
+        return self._values(self._outputs(params, state, obs))
+
+    def _outputs(self, params: Any, state: State, obs: Array) -> Array:
+        """Values [C, B, A, K], or logits of returns [C, B, A, K, Z], for obs [B, O]."""
         network = self._network(state.action_size)
-        q: Array = jax.vmap(network.apply, in_axes=(0, None))(params, obs)  # type: ignore[assignment]
-        return q
+        outputs: Array = jax.vmap(network.apply, in_axes=(0, None))(params, obs)  # type: ignore[assignment]
+        return outputs
+
+    def _values(self, outputs: Array) -> Array:
+        """Values of the network's outputs, [C, B, A, K]."""
+        if self.head == "scalar":
+            return outputs
+        return returns.expectation(jax.nn.softmax(outputs), self._atoms())
+
+    def _atoms(self) -> Array:
+        return returns.atoms(self.value_low, self.value_high, self.atoms)
 
     def _network(self, action_size: int) -> QNetwork:
-        dtype = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}[self.precision]
-        return QNetwork(action_size, self.bins[-1], self.torso, self.width, dtype)
+        dtype = _common.DTYPES[self.precision]
+        atoms = 1 if self.head == "scalar" else self.atoms
+        return QNetwork(action_size, self.bins[-1], self.torso, self.width, dtype, atoms)
 
     def _optimiser(self) -> optax.GradientTransformation:
         clip = optax.clip_by_global_norm(self.max_grad_norm)
@@ -274,70 +334,3 @@ class State:
     evaluations: Array  # [] int32
     grown_at: Array  # [] int32: evaluations seen at the last growth
     action_size: int = struct.field(pytree_node=False)
-
-
-class QNetwork(nn.Module):
-    """[B, O] to one value per bin of each action dimension, [B, A, K] float32."""
-
-    action_size: int
-    bins: int
-    torso: str
-    width: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, obs: Array) -> Array:
-        x = TORSOS[self.torso](self.width, self.dtype, name="torso")(obs)
-        q = linear(self.action_size * self.bins, self.dtype, "head")(x)
-        return q.astype(jnp.float32).reshape(*q.shape[:-1], self.action_size, self.bins)
-
-
-def td_target(q_t: Array, q_select_t: Array, mask: Array, r_t: Array, discount_t: Array) -> Array:
-    """Decoupled double-Q target (DecQN eq. 4; released code, learning.py:162-179).
-
-    y_c = r + discount * mean_j mean_c' q_t[c', j, argmax_{k active} q_select_t[c, j, k]]
-
-    Each critic chooses bins with its own online network; the value is the mean of all target
-    networks at these bins.
-
-    Args:
-      q_t: target values, [C, B, A, K].
-      q_select_t: online values that choose the bins, [C, B, A, K].
-      mask: active bins, [K] bool.
-      r_t: n-step reward sums, [B].
-      discount_t: gamma^k (1 - terminated), [B].
-
-    Returns:
-      targets, [C, B].
-    """
-    chex.assert_rank([q_t, q_select_t, mask, r_t, discount_t], [4, 4, 1, 1, 1])
-    chosen = jnp.argmax(jnp.where(mask, q_select_t, -jnp.inf), axis=-1, keepdims=True)
-    value = jnp.take_along_axis(q_t.mean(axis=0)[None], chosen, axis=-1)[..., 0].mean(axis=-1)
-    return r_t + discount_t * value
-
-
-def levels(bins: tuple[int, ...]) -> np.ndarray:
-    """Masks of a ladder on its finest grid, [L, K] bool.
-
-    A level of k bins uses every (K-1)/(k-1)-th bin of the K, ends included.
-
-    Raises:
-      UsageError: a level has under 2 or over 2^16 bins, does not grow, or does not fit the finest.
-    """
-    full = bins[-1] if bins else 0
-    if not bins or min(bins) < 2:
-        raise UsageError(f"bins must be at least 2 on every level, got {bins}")
-    if full > 2**16:
-        raise UsageError(f"bins must be at most {2**16:_}, stored in 16 bits, got {bins}")
-    if any(a >= b for a, b in itertools.pairwise(bins)):
-        raise UsageError(f"bins must grow from level to level, got {bins}")
-    for coarse, fine in itertools.pairwise(bins):
-        if (fine - 1) % (coarse - 1) != 0:
-            raise UsageError(
-                f"the grid of {coarse} bins is no part of the grid of {fine}: {fine} - 1 must be a "
-                f"multiple of {coarse} - 1, as in 2 3 5 9 or 9 17 33 65; got {bins}"
-            )
-    masks = np.zeros((len(bins), full), bool)
-    for level, count in enumerate(bins):
-        masks[level, :: (full - 1) // (count - 1)] = True
-    return masks

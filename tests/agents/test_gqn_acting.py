@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxrl.agents.gqn import GQN, levels
+from jaxrl.agents._decoupled import levels
+from jaxrl.agents.gqn import GQN
 from tests.agents.values import act, fresh, with_values
 
 SIZE = 6

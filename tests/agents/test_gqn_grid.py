@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrl.agents.gqn import GQN, levels
+from jaxrl.agents._decoupled import levels
+from jaxrl.agents.gqn import GQN
 from jaxrl.errors import UsageError
 from tests.agents.values import act, fresh, spec, with_values
 

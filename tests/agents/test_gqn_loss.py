@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
-from jaxrl.agents.gqn import GQN, levels, td_target
+from jaxrl.agents._decoupled import levels, td_target
+from jaxrl.agents.gqn import GQN
+from jaxrl.errors import UsageError
 from tests.agents.values import fresh, random_batch, with_values
 
 loss = jax.jit(GQN.loss)
@@ -153,3 +156,51 @@ def test_bfloat16_computes_networks_only():
     np.testing.assert_allclose(value, value32, rtol=2e-2)
     # A loss in bfloat16 would have but 8 bits.
     assert value != value.astype(jnp.bfloat16).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("head", ["c51", "hl_gauss"])
+def test_losses_of_histograms_equal_the_twin(head):
+    """Cross-entropy of the target's histogram with the mean of the chosen bins' histograms."""
+    agent = GQN(head=head, atoms=5, value_low=-1.0, value_high=3.0, width=8, bins=(2, 3))
+    state, other = (fresh(agent, 2, 1, seed) for seed in (0, 1))
+    state = state.replace(target_params=other.params)
+    batch = random_batch(16, 2, 3)
+    value, metrics = jax.jit(GQN.loss)(agent, state.params, state, batch)
+
+    def histograms(params, obs):
+        q = numpy_q(params, obs, "residual").reshape(2, -1, 2, 3, 5)
+        e = np.exp(q - q.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    values = np.linspace(-1.0, 3.0, 5)
+    p, select = histograms(state.params, batch.obs_tm1), histograms(state.params, batch.obs_t)
+    final, x = histograms(other.params, batch.obs_t), jax.tree.map(np.asarray, batch)
+    total, priorities = 0.0, []
+    for b in range(16):
+        deltas = []
+        for c in range(2):
+            best = (select[c, b] @ values).argmax(-1)  # all bins are active
+            mean = np.mean([final[:, b, j, best[j]].mean(0) for j in range(2)], axis=0)
+            y = x.reward_t[b] + x.discount_t[b] * (mean @ values)
+            if head == "c51":
+                target = np.zeros(5)
+                for z, mass in enumerate(mean):
+                    at = np.clip(x.reward_t[b] + x.discount_t[b] * values[z], -1, 3) + 1
+                    low = min(int(at), 3)
+                    target[low] += mass * (low + 1 - at)
+                    target[low + 1] += mass * (at - low)
+            else:
+                edges = np.linspace(-1.5, 3.5, 6)
+                target = np.diff(stats.norm(np.clip(y, -1, 3), 0.75).cdf(edges))
+                target /= target.sum()
+            chosen = np.mean([p[c, b, j, x.action_tm1[b, j]] for j in range(2)], axis=0)
+            total -= x.weight[b] * (target * np.log(chosen)).sum()
+            deltas.append(abs(y - chosen @ values))
+        priorities.append(np.mean(deltas))
+    np.testing.assert_allclose(value, total / 16, rtol=1e-4)
+    np.testing.assert_allclose(metrics["td_error"], priorities, rtol=1e-3, atol=1e-5)
+
+
+def test_a_histogram_needs_two_atoms():
+    with pytest.raises(UsageError, match="atoms must be at least 2 with head c51, got 1"):
+        GQN(head="c51", atoms=1)

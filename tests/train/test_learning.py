@@ -69,6 +69,17 @@ def test_values_reach_their_closed_form(tmp_path, task, n_step):
     np.testing.assert_allclose(q, expected, atol=0.02 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize(
+    ("head", "task", "n_step"), [("c51", "probe-discount", 1), ("hl_gauss", "probe-both", 3)]
+)
+def test_histograms_of_returns_learn_the_same_values(tmp_path, head, task, n_step):
+    histogram = f"--head {head} --atoms 21 --value-low -2 --value-high 2 --n-step {n_step}"
+    run = runs.train(tmp_path / "run", *OPTIONS, *histogram.split(), task=task)
+    *situation, q = visited(run)
+    expected = VALUES[task, n_step](*situation)
+    np.testing.assert_allclose(q, expected, atol=0.05 * np.abs(expected).max())
+
+
 def test_a_clock_that_counts_as_termination_is_found_out(tmp_path, monkeypatch):
     """The mutant that merges the two flags learns some 4, not 1 / (1 - gamma) = 10."""
     flags = ring.flags

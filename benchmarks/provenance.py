@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,16 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 
 
-def described(*packages: str) -> dict[str, Any]:
-    """Commit (with "+" if the statistics or a benchmark has changes), versions and device."""
+STATISTICS = ("jaxrl/stats", "benchmarks/stats_speed.py", "benchmarks/adastop_level.py")
+
+
+def described(*packages: str, paths: Sequence[str] = STATISTICS) -> dict[str, Any]:
+    """Commit (with "+" if these paths have changes), versions and device."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    paths = ("jaxrl/stats", "benchmarks/stats_speed.py", "benchmarks/adastop_level.py")
     changed = git("status", "--porcelain", "--untracked-files=no", "--", *paths)
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return {

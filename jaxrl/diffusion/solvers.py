@@ -9,7 +9,8 @@ computed once on the host in float64 from (alpha, sigma, clock) along the grid:
 
 The last step, to sigma = 0, returns x0-hat at the smallest time, whatever the solver.
 
-    ddpm             Ho et al., 2020, arXiv 2006.11239, eq. 6-7: the posterior q(x_s | x_t, x0-hat)
+    ddpm             Ho et al., 2020, arXiv 2006.11239, eq. 6-7: the posterior q(x_s | x_t, x0-hat),
+                     with its variance (IDQL's code takes beta, which is larger)
     ddim             Song et al., 2021, arXiv 2010.02502, eq. 12, eta = 0; Euler in sigma / alpha
     euler, heun      in the process's clock; Heun with EDM is algorithm 1 of arXiv 2206.00364
     dpmpp_2m         DPM-Solver++(2M), Lu et al., 2022, arXiv 2211.01095, algorithm 2

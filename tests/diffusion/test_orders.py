@@ -109,6 +109,13 @@ LINE = Mixture(
 )
 
 
+_mean, _variance = LINE.means[:, 0], LINE.covariances[:, 0, 0]
+MOMENTS = np.array(
+    [LINE.shares @ m for m in (_mean, _mean**2 + _variance, _mean**3 + 3 * _mean * _variance)]
+)
+"""E[x], E[x^2] and E[x^3] of LINE."""
+
+
 def expectations(process, solver: str, steps: int) -> np.ndarray:
     """E[x], E[x^2] and E[x^3] of a stochastic solver's samples from LINE, without drawing any.
 
@@ -139,11 +146,8 @@ def expectations(process, solver: str, steps: int) -> np.ndarray:
 @pytest.mark.parametrize("solver", STOCHASTIC)
 @pytest.mark.parametrize("name", PATHS)
 def test_weak_order_of_stochastic_solvers(name, solver):
-    mean, variance = LINE.means[:, 0], LINE.covariances[:, 0, 0]
-    moments = [mean, mean**2 + variance, mean**3 + 3 * mean * variance]
-    exact = np.array([LINE.shares @ m for m in moments])
     steps = (32, 64, 128)
-    wrong = [expectations(PROCESSES[name], solver, n) - exact for n in steps]
+    wrong = [expectations(PROCESSES[name], solver, n) - MOMENTS for n in steps]
     size = np.linalg.norm(wrong, axis=1)
     assert slope(steps, size) == pytest.approx(1, abs=0.2)
     assert size[-1] < 0.06

@@ -129,7 +129,7 @@ def test_weights_exp_q_make_the_density_times_exp_q(name):
     weighted, plain = np.asarray(slopes(x0, weight), np.float64)
     noise = weighted.std(0) / np.sqrt(len(weighted))
     assert np.all(np.abs(weighted.mean(0)) < 4 * noise)
-    assert np.all(np.abs(plain.mean(0)) > 20 * noise)
+    assert np.abs(plain.mean(0)[0]) > 8 * noise[0]
 
 
 def logs(low: float, high: float, law):

@@ -15,12 +15,14 @@ import sys
 from jaxrl.cli import main
 from jaxrl.envs.physics.native import Native
 from jaxrl.train.checkpoint import Checkpoints
+from jaxrl.train.offline import Offline
 from jaxrl.train.runlog import MetricsWriter
 
 MOMENTS = {
     "physics": (Native, "_roll"),  # inside a compiled chunk or an evaluation
     "metrics": (MetricsWriter, "write"),  # between two chunks
     "writing": (Checkpoints, "wait"),  # while a checkpoint is being written
+    "piece": (Offline, "_fetch"),  # while the device learns from a dataset
 }
 
 

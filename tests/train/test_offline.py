@@ -1,0 +1,277 @@
+"""Learning from a dataset through the public loop: closed forms, streaming, kills, seeds."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import signal
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxrl
+from jaxrl import agents
+from jaxrl.agents.bc import BC
+from jaxrl.agents.iql import IQL
+from jaxrl.agents.td3_bc import TD3BC
+from jaxrl.cli import main
+from jaxrl.data.files import open_dataset
+from jaxrl.replay.ring import Rows
+from jaxrl.replay.stored import gather
+from jaxrl.train import offline, runner
+from jaxrl.train.offline import OfflineLoop, statistics
+from jaxrl.train.results import load
+from tests.train import probe_data, runs
+from tests.train.test_interruption import interrupted
+from tests.train.test_learning import returns_to_go
+
+GAMMA = 0.9
+
+SMALL = shlex.split(
+    "--steps 600 --eval-every 250 --eval-episodes 2 --chunk-steps 110 --no-video --widths 16 16 "
+    "--batch-size 32"
+)
+SHAPES = {"bc": ["--loss", "mse"], "iql": ["--no-scale-rewards"], "td3_bc": []}
+"""One program for each agent in most tests, which so compile it once."""
+LONG = shlex.split("--steps 3000 --eval-every 3000 --chunk-steps 3000")
+CRITICS = [
+    *LONG,
+    *shlex.split("--actor-learning-rate 1e-3 --critic-learning-rate 1e-3 --tau 0.05"),
+    *("--discount", str(GAMMA)),
+]
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    """Files of probes by name; made when first asked for."""
+    folder, made = tmp_path_factory.mktemp("datasets"), {}
+
+    def get(probe: str, **options):
+        name = "-".join([probe, *(f"{k}{v}" for k, v in options.items())])
+        if name not in made:
+            made[name] = probe_data.write(folder / f"{name}.npz", probe, **options)
+        return made[name]
+
+    return get
+
+
+def command(out, agent, dataset, *options, task="probe-both"):
+    words = ["train", agent, task, "--dataset", str(dataset), *SMALL, *SHAPES[agent]]
+    return [*words, "--out", str(out), *options]
+
+
+def train(out, agent, dataset, *options, task="probe-both"):
+    assert main(command(out, agent, dataset, *options, task=task)) == 0
+    return out
+
+
+def learned(tmp_path, agent, dataset, *options, task="probe-both"):
+    """The trained agent, and every situation of the task: observations and steps."""
+    path = train(tmp_path / "run", agent, dataset, *options, task=task)
+    return load(path, episodes=1), *probe_data.observations(task)
+
+
+def greedy(trained, obs):
+    key = jax.random.key(0)
+    return np.asarray(trained.agent.act(trained.state, jnp.asarray(obs), key, explore=False))
+
+
+def taken(dataset, obs):
+    """The dataset's actions where it saw each of these observations."""
+    with open_dataset(dataset) as opened:
+        rows = opened.rows()
+    there = [(rows.obs == x).all(axis=1) & ~rows.last for x in obs]
+    return [rows.action[seen, 0].astype(np.float64) for seen in there]
+
+
+def test_bc_learns_the_mean_action(tmp_path, datasets):
+    """Actions are uniform between 0 and the signal."""
+    data = datasets("probe-both", bias=1.0)
+    trained, obs, _ = learned(tmp_path, "bc", data, *LONG, "--learning-rate", "1e-3")
+    means = [actions.mean() for actions in taken(data, obs)]
+    assert np.all(np.abs(means - 0.5 * obs[:, 0]) < 0.05)
+    np.testing.assert_allclose(greedy(trained, obs)[:, 0], means, atol=0.03)
+
+
+def test_iql_learns_expectile_and_weighted_mean(tmp_path, datasets):
+    """Q(s, a) = signal * a with a uniform in [-1, 1]: V is the expectile of what the dataset holds,
+    and the policy the mean of a under exp(beta Q)."""
+    data = datasets("probe-both")
+    trained, obs, _ = learned(tmp_path, "iql", data, *CRITICS)
+    v = np.asarray(trained.agent._v(trained.state.value, trained.state, obs))
+    for i, actions in enumerate(taken(data, obs)):
+        q = obs[i, 0] * actions
+        found = probe_data.values(trained, np.repeat(obs[i : i + 1], len(q), 0), actions[:, None])
+        np.testing.assert_allclose(found, q, atol=0.05)
+        grid = np.linspace(-1, 1, 2001)[:, None]
+        loss = np.where(q > grid, 0.7, 0.3) * (q - grid) ** 2
+        np.testing.assert_allclose(v[i], grid[loss.mean(axis=1).argmin(), 0], atol=0.03)
+        weight = np.exp(3 * q)
+        expected = (weight * actions).sum() / weight.sum()
+        np.testing.assert_allclose(greedy(trained, obs)[i, 0], expected, atol=0.05)
+
+
+def test_td3_bc_takes_the_best_action(tmp_path, datasets):
+    trained, obs, _ = learned(tmp_path, "td3_bc", datasets("probe-both"), *CRITICS)
+    assert (greedy(trained, obs)[:, 0] * obs[:, 0] > 0.9).all()
+
+
+def test_a_time_limit_is_bootstrapped_through(tmp_path, datasets):
+    """The clock is not the end of the world: 1 / (1 - gamma), from a truncated row's own
+    observation."""
+    task = "probe-truncation"
+    trained, obs, _ = learned(tmp_path, "td3_bc", datasets(task), *CRITICS, task=task)
+    q = probe_data.values(trained, obs, np.zeros((len(obs), 1)))
+    np.testing.assert_allclose(q, 1 / (1 - GAMMA), rtol=0.05)
+
+
+def test_nothing_is_bootstrapped_from_an_end(tmp_path, datasets):
+    """Three-step returns of an episode of four steps that terminates."""
+    task = "probe-nstep"
+    options = [*CRITICS, "--n-step", "3"]
+    trained, obs, step = learned(tmp_path, "iql", datasets(task), *options, task=task)
+    q = probe_data.values(trained, obs, np.zeros((len(obs), 1)))
+    np.testing.assert_allclose(q, returns_to_go()[step], rtol=0.05)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, datasets):
+    """An uninterrupted run of each agent, made when first asked for."""
+    folder, made = tmp_path_factory.mktemp("whole"), {}
+
+    def get(agent: str):
+        if agent not in made:
+            made[agent] = train(folder / agent, agent, datasets("probe-both"))
+        return made[agent]
+
+    return get
+
+
+@pytest.mark.parametrize("agent", agents.offline())
+def test_a_killed_run_resumes_bit_for_bit(tmp_path, datasets, whole, agent):
+    """A moment that is random but for the agent's name, while batches are fetched."""
+    arguments = command(tmp_path / "run", agent, datasets("probe-both"), *runs.EACH_CHUNK)
+    count = 2 + zlib.crc32(agent.encode()) % 5
+    ended = interrupted("SIGKILL", "piece", count, arguments)
+    assert ended.returncode == -signal.SIGKILL, f"{count}: {ended.stdout}{ended.stderr}"
+    assert main([*arguments, "--resume"]) == 0
+    runs.assert_same_run(tmp_path / "run", whole(agent))
+
+
+def test_a_streamed_run_equals_a_resident_one(tmp_path, datasets, whole, monkeypatch):
+    """Bit for bit; nor does it matter how many updates' batches are sent together."""
+    monkeypatch.setattr(offline, "PIECE", 7)
+    opened = []
+
+    class Watched(runner.Run):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            opened.append(self.loop)
+
+    monkeypatch.setattr(runner, "Run", Watched)
+    path = train(tmp_path / "run", "td3_bc", datasets("probe-both"), "--stream")
+    runs.assert_same_run(path, whole("td3_bc"))
+    (loop,) = opened
+    assert isinstance(loop._rows.obs, np.memmap) and loop._loop.piece == 7
+    assert [f._cache_size() for f in (loop._init, loop._draw, loop._learn)] == [1, 1, 1]
+
+
+def test_a_dataset_that_does_not_fit_is_streamed(tmp_path, datasets, whole, monkeypatch, capsys):
+    monkeypatch.setattr(offline, "available_bytes", lambda: 1000)
+    path = train(tmp_path / "run", "td3_bc", datasets("probe-both"))
+    assert (
+        "which do not fit in memory: its batches are sent ahead of time" in capsys.readouterr().out
+    )
+    runs.assert_same_run(path, whole("td3_bc"))
+
+
+def test_what_a_run_records(whole, datasets, capsys):
+    path, data = whole("iql"), datasets("probe-both")
+    config = json.loads((path / "config.json").read_text())
+    with open_dataset(data) as dataset:
+        expected = {"checksum": dataset.checksum, "rows": dataset.size, "path": str(data)}
+    recorded = config["dataset"]
+    assert {k: recorded[k] for k in expected} == expected
+    assert (recorded["random_return"], recorded["expert_return"]) == (0, 2)
+    assert recorded["transitions"] == recorded["rows"] // 2
+    assert config["run"]["dataset"] == str(data)
+    assert config["agent"]["decay_updates"] == 600  # the run's length
+    returns = runs.column(path, "eval/return_mean")
+    assert list(returns) == [0, 250, 500, 600]
+    normalised = runs.column(path, "eval/return_normalised")
+    assert normalised == {step: value / 2 for step, value in returns.items()}
+    assert {"losses/critic_loss", "losses/value_loss", "losses/actor_loss"} <= {
+        key for line in runs.records(path) for key in line
+    }
+    # Nothing of the dataset is in a checkpoint, but for its statistics, which stay with the policy.
+    arrays = runs.arrays(path)
+    assert sum(x.nbytes for x in arrays.values()) < 50_000
+    with open_dataset(data) as dataset:
+        rows = dataset.rows()
+    acted = rows.obs[~rows.last].astype(np.float64)
+    np.testing.assert_allclose(arrays["agent/statistics/mean"], acted.mean(0), atol=1e-6)
+    np.testing.assert_allclose(arrays["agent/statistics/std"], acted.std(0), atol=1e-6)
+    capsys.readouterr()
+    assert main(["eval", str(path), "--episodes", "3"]) == 0
+    assert "probe-both, checkpoint at step 600, 3 greedy" in capsys.readouterr().out
+    obs = jnp.ones((4, 2))
+    action = jaxrl.load_policy(path)(obs)
+    np.testing.assert_allclose(action, greedy(load(path, 1), obs), atol=1e-6)
+
+
+def test_another_dataset_is_refused_by_name(tmp_path, datasets, whole, capfd):
+    run = shutil.copytree(whole("bc"), tmp_path / "run")
+    capfd.readouterr()
+    other = datasets("probe-both", bias=1.0)
+    assert main([*command(run, "bc", other), "--resume"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{run} was run with dataset.checksum = '" in line
+    moved = shutil.copy(datasets("probe-both"), tmp_path / "moved.npz")
+    assert main([*command(run, "bc", moved), "--resume"]) == 0
+
+
+SEEDED = {
+    "bc": BC(widths=(16, 16), batch_size=16),
+    "iql": IQL(widths=(16, 16), batch_size=16, scale_rewards=False),
+    "td3_bc": TD3BC(widths=(16, 16), batch_size=16),
+}
+
+
+@pytest.mark.parametrize("name", SEEDED)
+def test_many_seeds_do_what_each_does_alone(datasets, name):
+    """Vmapped: the same rows, bit for bit, and networks within 1e-5. One after another: all of it
+    bit for bit, for the agent with a branch."""
+    env = jaxrl.make("probe-both")
+    agent = SEEDED[name].for_run(20).canonical()
+    with open_dataset(datasets("probe-both")) as dataset:
+        host = dataset.rows(env.spec)
+    rows = jax.tree.map(jnp.asarray, Rows(host.obs, host.action, host.reward, host.flags))
+    loop, told = OfflineLoop(env.spec, len(host), piece=20), statistics(host)
+
+    def run(state):
+        first = jnp.int32(0)
+        index = loop.draw(agent, state.key, first)
+        windows = gather(rows, index, 2)
+        sums = loop.zero_sums(agent, state, windows)
+        learned = loop.learn(agent, state, sums, windows, index, first, first, jnp.int32(20))
+        return learned[0].agent, learned[1], index
+
+    keys = jax.random.split(jax.random.key(7), 3)
+    states = jax.jit(jax.vmap(lambda key: loop.init(agent, key, told)))(keys)
+    single = jax.jit(run)
+    alone = [jax.device_get(single(jax.tree.map(lambda x, i=i: x[i], states))) for i in range(3)]
+    alone = jax.tree.map(lambda *x: np.stack(x), *alone)
+    vmapped = jax.device_get(jax.jit(jax.vmap(run))(states))
+    assert (alone[1]["updates"] == 20).all()
+    assert np.mean(alone[2][0] != alone[2][1]) > 0.9
+    np.testing.assert_array_equal(alone[2], vmapped[2])
+    for a, b in zip(jax.tree.leaves(alone[0]), jax.tree.leaves(vmapped[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    if name == "td3_bc":
+        mapped = jax.device_get(jax.jit(lambda states: jax.lax.map(run, states))(states))
+        for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(mapped), strict=True):
+            np.testing.assert_array_equal(a, b)

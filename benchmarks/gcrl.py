@@ -20,6 +20,7 @@ import time
 import cells
 import numpy as np
 
+from jaxrl import stats
 from jaxrl.train.runlog import command_line, device, git_commit, versions
 
 SUITE = "gcrl"
@@ -42,6 +43,9 @@ LARGE = (
     "--chunk-steps 5120 --eval-episodes 100"
 )
 """Of the loop: point mazes; and bodies, with JaxGCRL's instances, replay and update ratio."""
+
+FIGURES = ("success", "success_easy", "time_near_goal", "final_distance")
+"""Of an evaluation, in the table."""
 
 JAXGCRL_STEPS = 480
 """Its environment steps/s with updates, ant, 256 instances, on 2 cores of 240 GFLOP/s."""
@@ -110,23 +114,33 @@ CELLS = [
 
 
 def report() -> None:
-    """Prints the table and writes it as JSON. Figures are means of the last three evaluations."""
-    rows = []
+    """Prints the table and writes it as JSON: a row for each task and agent. A run's figures are
+    means of its last three evaluations, 100 episodes each; intervals are Student's, over seeds."""
+    groups: dict[tuple[str, str], list[dict]] = {}
     for cell, config, metrics in cells.finished(SUITE, CELLS):
-        names = ("success", "success_easy", "time_near_goal", "final_distance")
-        last = {name: float(np.mean([m[f"eval/{name}"] for m in metrics[-3:]])) for name in names}
-        curve = [[m["global_step"], m["eval/success"]] for m in metrics]
-        rows.append({"run": cell.name, "steps": metrics[-1]["global_step"], **last})
-        rows[-1] |= {"untrained": metrics[0]["eval/success"], "curve": curve}
-        rows[-1] |= {"published": PUBLISHED.get((cell.task, cell.agent), "")}
-        rows[-1] |= {"hours": metrics[-1]["wall_time"] / 3600, "command": config["command"]}
-        rows[-1] |= {key: config[key] for key in ("versions", "device")}
-        rows[-1] |= {"commit": config["git_commit"]}
-    print(f"{'run':<28}{'steps':>11}{'success':>9}{'at 0':>6}{'easy':>6}{'near':>7}  published")
+        run = {name: float(np.mean([m[f"eval/{name}"] for m in metrics[-3:]])) for name in FIGURES}
+        run |= {"run": cell.name, "steps": metrics[-1]["global_step"]}
+        run |= {"untrained": metrics[0]["eval/success"], "command": config["command"]}
+        run |= {"curve": [[m["global_step"], m["eval/success"]] for m in metrics]}
+        run |= {"hours": metrics[-1]["wall_time"] / 3600, "commit": config["git_commit"]}
+        run |= {key: config[key] for key in ("versions", "device")}
+        groups.setdefault((cell.task, cell.agent), []).append(run)
+    rows = []
+    for (task, agent), runs in groups.items():
+        mean = {name: float(np.mean([run[name] for run in runs])) for name in FIGURES}
+        scores = stats.Scores.of({task: [run["success"] for run in runs]})
+        estimate = stats.aggregate(scores, stats.mean, interval=len(runs) > 1, method="student")
+        row = {"task": task, "agent": agent, **mean, "success": str(estimate)}
+        row |= {"low": estimate.low, "untrained": float(np.mean([r["untrained"] for r in runs]))}
+        row |= {"published": PUBLISHED.get((task, agent), ""), "steps": runs[0]["steps"]}
+        row |= {"physics": "native (MuJoCo)", "hours": float(np.mean([r["hours"] for r in runs]))}
+        row |= {"command": runs[0]["command"], "commit": runs[0]["commit"][:9], "runs": runs}
+        rows.append(row)
     for row in rows:
         print(
-            f"{row['run']:<28}{row['steps']:>11,}{row['success']:>9.2f}{row['untrained']:>6.2f}"
-            f"{row['success_easy']:>6.2f}{row['time_near_goal']:>7.1f}  {row['published']}"
+            f"{row['task']:<14}{row['agent']:<10}{row['steps']:>10,}  success {row['success']:<32}"
+            f"at 0 {row['untrained']:.2f}  easy {row['success_easy']:.2f}  near "
+            f"{row['time_near_goal']:.1f}  {row['published']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")

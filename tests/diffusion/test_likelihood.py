@@ -45,7 +45,7 @@ def test_densities_of_steps_integrate_to_one(solver):
 def test_a_path_has_the_density_that_it_was_drawn_with(name, solver):
     """Under the same denoiser and temperature; under another the ratio of densities has mean 1."""
     process = PROCESSES[name]
-    sampler = Sampler(process, solver, 5, clip=(-3.0, 3.0))
+    sampler = Sampler(process, solver, 5, clip=(-0.8, 0.8))
     denoise = PLANE.denoiser(process)
 
     def other(x, t):

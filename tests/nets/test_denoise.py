@@ -141,8 +141,8 @@ def test_transformer_by_hand():
 def test_a_new_transformer_predicts_0_and_its_blocks_are_the_identity():
     """adaLN-Zero; and blocks start different from each other."""
     network = DiffusionTransformer(8, 2, 3)
-    params = jax.jit(network.init)(jax.random.key(0), CHUNK, TIME, COND)
-    np.testing.assert_array_equal(jax.jit(network.apply)(params, CHUNK, TIME, COND), 0)
+    out, params = jax.jit(network.init_with_output)(jax.random.key(0), CHUNK, TIME, COND)
+    np.testing.assert_array_equal(out, 0)
     kernels = params["params"]["blocks"]["qkv"]["kernel"]
     assert kernels.shape == (3, 8, 24) and np.mean(kernels[0] == kernels[1]) < 0.1
     x, condition = CHUNK[..., :2], COND[:, :2]

@@ -114,6 +114,7 @@ def payload(
         "title": title,
         "version": jaxrl.__version__,
         "metric": NAMES.get(metric, metric),
+        "unit": summary.unit,
         "level": LEVEL,
         "agents": summary.agents,
         "tasks": [_task(summary, task) for task in summary.tasks],

@@ -51,7 +51,7 @@ def curves(
             handles[c.agent if c.n > 1 else f"{c.agent} (n = 1)"] = _line(
                 axes, c.x, c.mean, _ends(c), i
             )
-        _frame(axes, task, "wall-clock time (h)" if clock else "environment steps", name)
+        _frame(axes, task, "wall-clock time (h)" if clock else summary.unit, name)
         _limit(axes)
         if not lines:
             _note(axes, "no wall-clock time" if clock else "no evaluation")
@@ -176,7 +176,7 @@ def _frame(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x, color=MUTED, fontsize=9)
     axes.set_ylabel(y, color=MUTED, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-    if x == "environment steps":
+    if x.endswith(("steps", "updates")):
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(color=GRID, lw=0.8)
     axes.set_axisbelow(True)

@@ -23,11 +23,14 @@ from jaxrl.report import tracked
 METRIC = "eval/return_mean"
 NAMES = {METRIC: "evaluation return", "eval/success": "success rate"}
 """Of metrics, for a person."""
-TASK_SETTINGS = ("action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward")
-"""Settings of a run that change what its return means."""
+TASK_SETTINGS = (
+    *("action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward"),
+    "dataset",
+)
+"""Settings of a run that change what its return means, or what there was to learn from."""
 NOT_THE_AGENT = {
     *("seed", "out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"),
-    *("chunk_steps", "eval_episodes", "physics"),
+    *("chunk_steps", "eval_episodes", "physics", "keep_policies", "stream"),
 }
 """Settings that runs of one agent may differ in; they are reported, and pooled all the same."""
 

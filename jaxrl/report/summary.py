@@ -137,6 +137,14 @@ class Summary:
                     cells.append(Cell(agent, task, counted, out))
         return cells
 
+    @property
+    def unit(self) -> str:
+        """What the runs' steps are; those that learn from a dataset count their updates."""
+        offline = ["run.dataset" in run.settings for run in self.runs]
+        if all(offline):
+            return "gradient updates"
+        return "environment steps or gradient updates" if any(offline) else "environment steps"
+
     def reference(self, task: str) -> stats.Reference | None:
         """What normalises the task's scores, or None."""
         env_id = next(r.env_id for r in self.runs if r.task == task)

@@ -21,8 +21,13 @@ TRAINED, UNPENALISED = "#2563eb", "#d97706"
 """Colours of the two lines; distinct in greyscale and to colour-blind readers."""
 
 
-def save_curve(metrics: Sequence[Mapping[str, float]], path: str | Path, title: str) -> None:
-    """Draws evaluation returns against environment steps as a PNG.
+def save_curve(
+    metrics: Sequence[Mapping[str, float]],
+    path: str | Path,
+    title: str,
+    unit: str = "environment steps",
+) -> None:
+    """Draws evaluation returns against steps as a PNG.
 
     The line is `eval/return_mean`, the band one `eval/return_std` to either side. Where
     `eval/return_unpenalised` differs from the mean, it is a second line.
@@ -31,6 +36,7 @@ def save_curve(metrics: Sequence[Mapping[str, float]], path: str | Path, title: 
       metrics: rows of metrics.jsonl in any order; those without an evaluation are skipped.
       path: of the PNG; an existing one is replaced.
       title: such as "gqn on walker-walk, seed 0".
+      unit: what the steps are.
 
     Raises:
       ValueError: no row holds an evaluation.
@@ -62,7 +68,7 @@ def save_curve(metrics: Sequence[Mapping[str, float]], path: str | Path, title: 
         )
 
     axes.set_title(title, loc="left", fontsize=12, color=INK, pad=10)
-    axes.set_xlabel("environment steps", color=MUTED)
+    axes.set_xlabel(unit, color=MUTED)
     axes.set_ylabel("evaluation return (sum of rewards)", color=MUTED)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))

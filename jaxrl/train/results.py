@@ -70,7 +70,8 @@ def finish(
     config = folder.config()
     curve = folder.path / "curve.png"
     title = f"{config['exp_name']} on {evaluator.env.spec.name}, seed {config['seed']}"
-    media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title)
+    unit = "gradient updates" if "dataset" in config else "environment steps"
+    media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title, unit)
     lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {curve}"]
     if result.finished and video:
         lines.append(f"video    {write_video(folder.path / 'policy.mp4', evaluator, agent, state)}")

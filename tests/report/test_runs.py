@@ -10,6 +10,7 @@ import pytest
 from jaxrl.errors import UsageError
 from jaxrl.report import runs, tracked
 from jaxrl.report.runs import collect
+from jaxrl.report.summary import Summary
 from tests.report import samples
 
 TEN = [float(i) for i in range(11)]
@@ -161,7 +162,25 @@ def test_the_same_seed_twice_counts_once(tmp_path):
 
 def test_settings_of_the_task_are_those_of_training():
     config = pytest.importorskip("jaxrl.train.config")
-    assert set(runs.TASK_SETTINGS) == set(config.ENV_OPTIONS) - {"physics"}
+    assert set(runs.TASK_SETTINGS) == set(config.ENV_OPTIONS) - {"physics"} | {"dataset"}
+
+
+def test_runs_of_other_datasets_are_apart_and_count_updates(tmp_path):
+    for name, dataset in (("a", "medium.hdf5"), ("b", "expert.hdf5")):
+        more = {"run": {"dataset": dataset, "stream": name == "a"}}
+        described = samples.config("walker-walk", "iql", 0, 500, **more)
+        samples.folder(tmp_path / name, described, samples.lines(TEN[:6]))
+    found = collect([tmp_path])
+    assert {run.agent for run in found} == {"iql"}
+    assert [run.task for run in found] == [
+        "walker-walk, dataset expert.hdf5",
+        "walker-walk, dataset medium.hdf5",
+    ]
+    assert Summary(tuple(found)).unit == "gradient updates"
+    samples.folder(tmp_path / "c", samples.config("walker-walk", "sac", 0, 500), samples.lines(TEN))
+    found = collect([tmp_path])
+    assert Summary(tuple(found[:1])).unit == "environment steps"
+    assert Summary(tuple(found)).unit == "environment steps or gradient updates"
 
 
 @pytest.mark.parametrize(

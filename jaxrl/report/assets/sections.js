@@ -241,7 +241,7 @@ const Sections = (() => {
         const chart = lines({
           title: name,
           about,
-          xLabel: clock ? `wall-clock time (${unit})` : "environment steps",
+          xLabel: clock ? `wall-clock time (${unit})` : data.unit,
           yLabel: data.metric,
           xFormat: clock ? (v) => short(v * scale) : short,
           xScale: clock ? scale : 1,

@@ -67,7 +67,7 @@ class Process(abc.ABC):
         """Times [steps + 1] that a sampler visits, from noise to t = 0; the inputs are checked."""
 
     @abc.abstractmethod
-    def spread(self, u: Array) -> Array:
+    def spread(self, u: Any) -> Any:
         """Uniform u in [0, 1) to the times of training."""
 
     def levels(self, t: Any) -> tuple[Any, Any]:

@@ -98,7 +98,7 @@ class VariancePreserving(Process):
         t[0], t[-1] = 1.0, 0.0
         return t
 
-    def spread(self, u: Array) -> Array:
+    def spread(self, u: Any) -> Any:
         """Continuous: [MIN_TIME, 1). Discrete: each i / T alike."""
         if self.train_steps is None:
             return MIN_TIME + (1 - MIN_TIME) * u
@@ -153,7 +153,7 @@ class EDM(Process):
         check_steps(steps)
         return np.append(self._warped(np.linspace(1, 0, steps)), 0.0)
 
-    def spread(self, u: Array) -> Array:
+    def spread(self, u: Any) -> Any:
         """[sigma_min, sigma_max), uniform in sigma^(1/rho)."""
         return self._warped(u)
 
@@ -199,7 +199,7 @@ class Flow(Process):
         check_steps(steps)
         return np.linspace(1, 0, steps + 1)
 
-    def spread(self, u: Array) -> Array:
+    def spread(self, u: Any) -> Any:
         """[MIN_TIME, 1)."""
         return MIN_TIME + (1 - MIN_TIME) * u
 

@@ -103,13 +103,14 @@ class Dataset:
 
 
 @contextlib.contextmanager
-def open_dataset(path: Path) -> Iterator[Dataset]:
+def open_dataset(path: str | Path) -> Iterator[Dataset]:
     """Opens a dataset and checks all but its observations and actions, which `rows` reads.
 
     Raises:
       UsageError: there is none, it is of no known layout, a field is missing or is not what the
         layout says; the message names file, field and row.
     """
+    path = Path(path)
     layout = layout_of(path)
     with contextlib.ExitStack() as stack:
         if layout == "ogbench":

@@ -45,6 +45,50 @@ print("the same rows")
 """
 
 
+ON_ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import jax, jax.numpy as jnp, numpy as np
+from jaxrl.envs.physics import native
+from jaxrl.envs.registry import make
+
+env = make("cartpole-swingup", "native")
+first = env.reset(jax.random.key(0)).physics
+physics = jax.tree.map(lambda x: jnp.broadcast_to(x, (6000, *x.shape)), first)
+actions = jnp.linspace(-1, 1, 6000)[:, None]
+step = jax.jit(jax.vmap(env.engine.step))
+work = jax.jit(lambda x: jax.lax.fori_loop(0, 5, lambda i, x: jnp.tanh(x @ x), x))
+busy = jnp.ones((500, 500))
+state = physics
+for _ in range(4):  # programs that run behind one another, not waited for
+    busy, state = work(busy), step(state, actions)
+native.PIECE = 10**9  # one large argument; each call waited for, and nothing else on the way
+whole = physics
+step = jax.jit(lambda *x: jax.vmap(env.engine.step)(*x))
+for _ in range(4):
+    parts = [slice(i, i + 1000) for i in range(0, 6000, 1000)]
+    rows = [step(jax.tree.map(lambda x: x[part], whole), actions[part]) for part in parts]
+    whole = jax.block_until_ready(jax.tree.map(lambda *x: jnp.concatenate(x), *rows))
+np.testing.assert_array_equal(state.sensordata, whole.sensordata)
+np.testing.assert_array_equal(state.qpos, whole.qpos)
+print("no deadlock")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux")
+def test_large_batches_do_not_wait_for_themselves():
+    """jax copies a large argument in a thread of the pool whose only thread waits for the copy."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ON_ONE_CORE],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout == "no deadlock\n", ended.stderr
+
+
 def test_nested_vmap_is_one_flat_batch():
     env = make("walker-walk", "native")
     seeds = keys(SEEDS * INSTANCES).reshape(SEEDS, INSTANCES)

@@ -183,6 +183,19 @@ def test_ogbench_as_published_has_no_rewards_and_no_masks(tmp_path):
     np.testing.assert_array_equal(found.obs, ROWS.obs)
 
 
+@pytest.mark.parametrize("final", [{"terminals": 0}, {"terminals": 0, "valids": 1}])
+def test_ogbench_that_ends_in_the_middle_of_an_episode(tmp_path, final):
+    """The last row is the newest observation; its action leads nowhere."""
+    arrays = {k: x[:-3] for k, x in stored().items()}
+    if "valids" in final:
+        arrays["valids"] = 1 - arrays["terminals"]
+    for name, value in final.items():
+        arrays[name][-1] = value
+    found, _ = samples.read(samples.npz(tmp_path / "x.npz", **arrays))
+    expected = TRANSITIONS[:13]
+    samples.assert_same_transitions(found, [*expected[:-1], (*expected[-1][:5], True)])
+
+
 def test_ogbench_masks_within_a_trajectory_end_it_for_the_value(tmp_path):
     """Its single-task data go on behind a success, from which nothing is bootstrapped."""
     arrays = stored()

@@ -158,7 +158,8 @@ def test_saco_counts_unique_pairs_beside_as_many_of_the_reference():
     quarter = points(obs[2:3002] / 2 // 0.125 * 0.125, action[:3000])
     assert grid.coverage(quarter) == pytest.approx(16 / 65, rel=0.03)
     assert grid.coverage(points(obs, action)) == 1
-    few = measures.Grid.of(points(obs[:40], action[:40]))
+    diagonal = np.repeat(np.linspace(0, 1, 9)[:, None], 2, axis=1)[np.arange(40) % 9]
+    few = measures.Grid.of(points(diagonal, action[:40]))
     every = np.concatenate([obs, action], axis=1)  # more than the reference: as many are drawn
     drawn = every[np.random.default_rng(0).choice(len(every), 40, replace=False)]
     expected = few.count(drawn) / few.count(few.pairs)

@@ -89,6 +89,7 @@ class Dataset:
         if said is not None and taskfile.short(str(said)) != taskfile.short(env_id):
             raise UsageError(f"{self.path} is of {said}, and not of {env_id}")
         theirs = json.loads(self.about.get("options", "{}"))
+        options = json.loads(json.dumps(options))  # a goal is a list there
         for name, value in theirs.items():
             if name in options and options[name] != value:
                 option = f"--{name.replace('_', '-')}"

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl import agents
 from jaxrl.agents._common import weak_leaves
 from jaxrl.envs import taskfile
 from jaxrl.envs.registry import make
@@ -79,14 +80,14 @@ def train(agent_name: str, agent: Any, env_id: str, config: RunConfig) -> RunRes
     """
     eval_env = make(env_id, num_instances=config.eval_episodes, **env_options(config))
     loop: Loop
-    if isinstance(config, TrainConfig):
+    if isinstance(config, TrainConfig) and not agents.is_offline(agent):
         agent, loop, said = prepare_online(agent, env_id, eval_env, config)
     elif isinstance(config, OfflineConfig):
         from jaxrl.train.offline import prepare_offline
 
         agent, loop, said = prepare_offline(agent, env_id, eval_env, config)
     else:
-        raise UsageError("a run's config is a TrainConfig or an OfflineConfig")
+        raise UsageError(f"{agent_name} learns from a dataset: its config is an OfflineConfig")
     described = {**describe(agent_name, agent, env_id, config), **loop.about}
     path = config.out or Path("runs", f"{agent_name}_{taskfile.short(env_id)}_s{config.seed}")
     folder = results.open_or_create(path, described, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 
@@ -10,11 +11,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxrl.agents.bc import BC
+from jaxrl.agents.sac import SAC
 from jaxrl.cli import main
+from jaxrl.cli.commands import parse_train
+from jaxrl.cli.dataset import DatasetOptions
+from jaxrl.cli.options import parse
 from jaxrl.data.files import open_dataset
 from jaxrl.data.rows import HostRows
+from jaxrl.errors import UsageError
 from jaxrl.train import collect
 from jaxrl.train.checkpoint import Checkpoints
+from jaxrl.train.config import OfflineConfig, TrainConfig
+from jaxrl.train.runner import train
 from tests.train import runs
 
 OPTIONS = shlex.split(
@@ -261,6 +270,32 @@ def test_training_from_a_dataset_is_refused_in_one_line(made, tmp_path, capfd, m
     assert line == (
         "runs/bc_probe-both_s0 learned from a dataset; give a run that learned by acting"
     )
+
+
+def test_in_python_agent_and_config_go_together(tmp_path):
+    with pytest.raises(
+        UsageError, match="bc learns from a dataset: its config is an OfflineConfig"
+    ):
+        train("bc", BC(), "probe-both", TrainConfig(out=tmp_path / "run"))
+    for agent, data in ((SAC(), tmp_path / "x.npz"), (BC(), None)):
+        config = OfflineConfig(out=tmp_path / "run", dataset=data)
+        with pytest.raises(UsageError, match="needs its dataset and one of the agents that learn"):
+            train("any", agent, "probe-both", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_of_the_page_are_commands(capsys):
+    """Of docs/offline.md; where they were run is written there."""
+    page = (runs.ROOT / "docs" / "offline.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    words = [shlex.split(line) for line in lines]
+    assert [line[:2] for line in words] == [["jaxrl", x] for x in ("train", "dataset", "train")]
+    for line in words:
+        if line[1] == "train":
+            parse_train(line[2:])
+        else:
+            parse(DatasetOptions, line[2:], "", "")
 
 
 def test_options_of_a_run_belong_to_its_datasets(run, tmp_path):

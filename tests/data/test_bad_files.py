@@ -98,10 +98,11 @@ def test_another_task_is_told_by_its_sizes(tmp_path):
 
 
 def test_another_task_is_told_by_its_name_and_options(tmp_path):
-    about = {"env_id": "walker-walk", "options": '{"action_repeat": 2}'}
+    about = {"env_id": "walker-walk", "options": '{"action_repeat": 2, "goal": [8.0, 12.0]}'}
     path = samples.npz(tmp_path / "x.npz", **PLAIN, about=json.dumps(about))
     with open_dataset(path) as dataset:
-        dataset.check_task("walker-walk", {"action_repeat": 2, "physics": "native"})
+        same = {"action_repeat": 2, "goal": (8.0, 12.0), "physics": "native"}
+        dataset.check_task("walker-walk", same)
         with pytest.raises(UsageError, match=r"x\.npz is of walker-walk, and not of walker-run"):
             dataset.check_task("walker-run", {"action_repeat": 2})
         with pytest.raises(UsageError, match="made with --action-repeat 2, and now it is 1; give"):

@@ -232,8 +232,8 @@ class Sampler:
         def step(carried: None, seen: tuple[Steps, Array, Array]) -> tuple[None, Array]:
             now, before, after = seen
             mean = now.x * before + now.x0 * self._x0(denoise, before, now.t)
-            z = (after - mean) / jnp.where(now.noise > 0, temperature * now.noise, 1.0)
-            return None, _log_density(z, temperature * now.noise)
+            std = temperature * now.noise
+            return None, _log_density((after - mean) / jnp.where(std > 0, std, 1.0), std)
 
         return jax.lax.scan(self._body(step), None, (self._steps(x.dtype), x[:-1], x[1:]))[1]
 

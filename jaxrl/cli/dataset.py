@@ -70,12 +70,11 @@ def _target(options: DatasetOptions, quality: str, env_id: str) -> Path:
     from jaxrl.envs import taskfile
 
     if options.out is None:
-        Path("datasets").mkdir(exist_ok=True)
         name = f"{taskfile.short(env_id)}-{quality}{SUFFIXES[options.layout]}"
         path = Path("datasets", name)
     else:
         path = Path(options.out.replace("{quality}", quality))
-    check_target(path, options.layout)
+    check_target(path, options.layout, makes_folder=options.out is None)
     return path
 
 
@@ -115,6 +114,8 @@ def _make(options: DatasetOptions, targets: dict[Any, Path]) -> None:
             "saco_parts": grid.parts,
         }
         bounds = np.array([spec.action_low, spec.action_high])
+        if options.out is None:
+            path.parent.mkdir(exist_ok=True)
         write_dataset(path, options.layout, rows, about, bounds)
         spread = f"{returns.mean():.1f} ± {returns.std():.1f}" if len(returns) else "-"
         table.append(

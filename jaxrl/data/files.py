@@ -194,11 +194,12 @@ def write_dataset(
         _remove(unfinished)
 
 
-def check_target(path: Path, layout: Layout) -> None:
-    """Raises `UsageError` if a dataset of that layout cannot be written to `path`."""
+def check_target(path: Path, layout: Layout, makes_folder: bool = False) -> None:
+    """Raises `UsageError` if a dataset of that layout cannot be written to `path`, whose folder may
+    be missing only if the caller makes it."""
     if path.exists():
         raise UsageError(f"{path} exists; give another --out, or delete it")
-    if not path.parent.is_dir():
+    if not path.parent.is_dir() and not makes_folder:
         raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
     if path.suffix != SUFFIXES[layout] and SUFFIXES[layout]:
         raise UsageError(f"{path}: a file of layout {layout} ends in {SUFFIXES[layout]}")

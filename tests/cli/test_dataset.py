@@ -198,9 +198,13 @@ def test_what_a_run_cannot_give_is_one_line(run, made, tmp_path, capfd, monkeypa
     assert line.startswith(f"{copy} kept no medium policy: the first of ")
     assert line.endswith("train again with --keep-policies and a smaller --eval-every")
     shutil.rmtree(copy / "checkpoints")
-    line = dataset(capfd, copy, "--out", "x.npz")
+    line = dataset(capfd, copy)
     assert line == f"{copy} kept no policy that it evaluated; train with --keep-policies"
-    assert not list(tmp_path.glob("x.*"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "there.npz"]
+    line = dataset(capfd, run, "--out", "nowhere/x.npz")
+    assert line == "there is no folder nowhere to write x.npz to"
+    assert main(["dataset", str(run), "--layout", "ogbench", "--rows", "50"]) == 0
+    assert read(tmp_path / "datasets" / "probe-both-medium.npz")[0].transitions == 50
 
 
 def test_a_replay_that_forgot_its_beginning(run, tmp_path, capfd, monkeypatch):

@@ -130,11 +130,14 @@ class Browser:
         self.settle()
 
     def drag(self, selector: str, x: float, y: float) -> None:
-        """Drags from the middle of an element by (x, y) pixels."""
+        """Drags by (x, y) pixels from the middle of an element, once that is in view."""
         box = self.evaluate(
-            f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect(); "
+            f"(() => {{ const e = document.querySelector({selector!r}); "
+            "e.scrollIntoView({block: 'center'}); const b = e.getBoundingClientRect(); "
             "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
+        inside = "document.elementFromPoint(...{}) === document.querySelector({!r})"
+        assert self.evaluate(inside.format(json.dumps(box), selector)), f"{selector} is covered"
         steps = [(0, "mousePressed"), (0.5, "mouseMoved"), (1, "mouseMoved"), (1, "mouseReleased")]
         for share, kind in steps:
             at = {"x": box[0] + share * x, "y": box[1] + share * y, "button": "left", "buttons": 1}

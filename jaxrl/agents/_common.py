@@ -7,8 +7,11 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
+
+from jaxrl.envs.core import EnvSpec
 
 Array = jax.Array
 T = TypeVar("T")
@@ -31,6 +34,12 @@ def canonical(agent: T) -> T:
     leaves = [f.name for f in dataclasses.fields(agent) if f.metadata.get("pytree_node", True)]  # type: ignore[arg-type]
     cast = {name: jnp.asarray(getattr(agent, name), jnp.float32) for name in leaves}
     return dataclasses.replace(agent, **cast)  # type: ignore[type-var]
+
+
+def to_units(action: Array, spec: EnvSpec) -> Array:
+    """Actions [..., A] in [-1, 1] in the environment's units."""
+    low, high = np.array([spec.action_low, spec.action_high], np.float32)
+    return low + (high - low) * (action + 1.0) / 2.0
 
 
 def weak_leaves(tree: Any) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, TypeVar
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from jaxrl.agents import _common
@@ -71,8 +70,7 @@ class Offline:
 
     def decode(self, action: Array, spec: EnvSpec) -> Array:
         """Actions [..., A] in [-1, 1] to the environment's units."""
-        low, high = np.array([spec.action_low, spec.action_high], np.float32)
-        return low + (high - low) * (action + 1.0) / 2.0
+        return _common.to_units(action, spec)
 
     def milestones(self) -> tuple[float, ...]:
         """Nothing depends on the share of training done."""

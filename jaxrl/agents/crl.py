@@ -20,7 +20,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 
@@ -178,8 +177,7 @@ class CRL:
 
     def decode(self, action: Array, spec: EnvSpec) -> Array:
         """Actions [..., A] in [-1, 1] to the environment's units."""
-        low, high = np.array([spec.action_low, spec.action_high], np.float32)
-        return low + (high - low) * (action + 1.0) / 2.0
+        return _common.to_units(action, spec)
 
     def update(self, state: State, batch: Batch, key: Array) -> tuple[State, dict[str, Array]]:
         """One step of critics, policy and temperature, all from the parameters before it, so that

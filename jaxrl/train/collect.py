@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from jaxrl.agents import _common
 from jaxrl.data import streams
 from jaxrl.data.rows import HostRows
 from jaxrl.envs.core import EnvSpec
@@ -65,8 +66,7 @@ class UniformPolicy:
 
     def decode(self, action: Array, spec: EnvSpec) -> Array:
         """Actions [..., A] in [-1, 1] to the environment's units."""
-        low, high = np.array([spec.action_low, spec.action_high], np.float32)
-        return low + (high - low) * (action + 1.0) / 2.0
+        return _common.to_units(action, spec)
 
 
 class Source:

@@ -9,7 +9,8 @@ visits, with the solver iterations of jaxrl/envs/physics/engines.json: the large
 (b) Free-running: 20 steps from the same starts with the same actions; the error of the observation
 grows with the divergence of the system itself.
 
-Writes benchmarks/results/engines.json. Tasks that are not named keep their rows.
+Tasks that differ in their reward alone share a measurement. Writes benchmarks/results/engines.json;
+tasks that are not named, nor such a task of one that is, keep their rows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 from solver_iterations import TOLERANCE, write
-from visited import INSTANCES, ROOT, Visited, errors, observations, task_named, visited
+from visited import INSTANCES, ROOT, Visited, errors, observations, task_named, twins, visited
 
 from jaxrl.envs import registry
 from jaxrl.envs.physics import engines
@@ -85,8 +86,9 @@ def main() -> None:
     parser.add_argument("tasks", nargs="*", help="all by default")
     arguments = parser.parse_args()
     every = {**registry.tasks(), **registry.goal_tasks()}
+    done: set[str] = set()
     for name in arguments.tasks or sorted(every):
-        if engines.unsupported(every[name], arguments.engine):
+        if name in done or engines.unsupported(every[name], arguments.engine):
             continue
         row = compare(name, arguments.engine)
         one, free = row["step"], row["free"]
@@ -96,14 +98,18 @@ def main() -> None:
             f"than {TOLERANCE:g}; after {FREE}: median {free['median']:.1e} max {free['max']:.1e}",
             flush=True,
         )
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[f"{name} {arguments.engine}"] = row | {
+        about = {
             "command": command_line(),
             "commit": git_commit(),
             "versions": versions(),
             "device": device(),
         }
+        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+        for twin in twins(name):
+            results[f"{twin} {arguments.engine}"] = row | {"measured on": name} | about
+            done.add(twin)
         write(RESULTS, results)
+        jax.clear_caches()
 
 
 if __name__ == "__main__":

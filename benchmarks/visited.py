@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+import mujoco
 import numpy as np
 
 from jaxrl.envs import registry
 from jaxrl.envs.mujoco_env import MujocoEnv
+from jaxrl.envs.physics import engines
 from jaxrl.envs.task import Physics, Sim, Task, sensor_slices
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +40,29 @@ def task_named(name: str) -> Task:
         return arrays
 
     return dataclasses.replace(task, start=start)
+
+
+@functools.cache
+def _moves(name: str) -> tuple[Any, ...]:
+    """All of a task that `visited` and `errors` depend on."""
+    task = {**registry.tasks(), **registry.goal_tasks()}[name]
+    model = engines.compiled(task)
+    saved = np.zeros(mujoco.mj_sizeModel(model), np.uint8)
+    mujoco.mj_saveModel(model, None, saved)
+    functions = (
+        (f.func, f.args, tuple(sorted(f.keywords.items())))
+        if isinstance(f, functools.partial)
+        else f
+        for f in (task.start, task.observe, task.terminated)
+    )
+    return saved.tobytes(), task.control_dt, task.time_limit, *functions
+
+
+def twins(name: str) -> list[str]:
+    """The tasks that differ from `name` in their reward at most, itself among them, sorted."""
+    every = sorted({**registry.tasks(), **registry.goal_tasks()})
+    domain = name.split("-")[0]
+    return [other for other in every if other.startswith(domain) and _moves(other) == _moves(name)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import chex
 import jax
@@ -13,6 +13,7 @@ from flax import struct
 from jaxrl.agents import _common
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
+from jaxrl.nets.critic import CriticEnsemble
 from jaxrl.nets.policy import TanhGaussian
 from jaxrl.replay.stored import Stored
 
@@ -89,6 +90,28 @@ class Offline:
         return {}
 
 
+class Critics(Offline):
+    """Of agents with an ensemble of critics. Fields that it needs are below."""
+
+    critics: int
+    widths: tuple[int, ...]
+    layer_norm: bool
+    normalise: bool
+    precision: Literal["float32", "bfloat16"]
+
+    def _q(self, params: Any, state: Any, obs: Array, action: Array) -> Array:
+        """[C, B] for obs [B, O] and actions [B, A]."""
+        q: Array = self._critic().apply(params, self._seen(state, obs), action)  # type: ignore[assignment]
+        return q
+
+    def _seen(self, state: Any, obs: Array) -> Array:
+        return state.statistics.standardise(obs) if self.normalise else obs
+
+    def _critic(self) -> CriticEnsemble:
+        dtype = _common.DTYPES[self.precision]
+        return CriticEnsemble(self.critics, self.widths, self.layer_norm, dtype)
+
+
 def check_sizes(agent: Any, *names: str) -> None:
     """Raises `UsageError` if a setting of these names is below 1, or `widths` is empty."""
     for name in names:
@@ -96,6 +119,41 @@ def check_sizes(agent: Any, *names: str) -> None:
             raise UsageError(f"{name} must be at least 1, got {getattr(agent, name)}")
     if not agent.widths or min(agent.widths) < 1:
         raise UsageError(f"widths must be at least 1, one per hidden layer, got {agent.widths}")
+
+
+def fresh_key(key: Array, obs: Array) -> Array:
+    """The key for noise of actions, folded with what obs [B, O] are.
+
+    Greedy actions get the same key at every step; a policy's noise must not be the same at each.
+    """
+    bits = jax.lax.bitcast_convert_type(obs.astype(jnp.float32), jnp.uint32)
+    return jax.random.fold_in(key, jnp.sum(bits, dtype=jnp.uint32))
+
+
+def td_loss(q: Array, target: Array, weight: Array) -> tuple[Array, dict[str, Array]]:
+    """Squared error of all critics: mean_B w sum_c (Q_c(s, a) - y)^2, y a constant.
+
+    Args:
+      q: values of the dataset's actions, [C, B].
+      target: y, [B].
+      weight: of each transition, w, [B].
+    """
+    chex.assert_rank([q, target, weight], [2, 1, 1])
+    error = q - jax.lax.stop_gradient(target)
+    loss = jnp.mean(weight * jnp.sum(error**2, axis=0))
+    return loss, {"critic_loss": loss, "q_mean": jnp.mean(weight * q.mean(axis=0))}
+
+
+def magnitude(q: Array, weight: Array) -> Array:
+    """mean_B w |Q|, [], a constant for the gradient: the unit of Q in a policy's loss."""
+    return jax.lax.stop_gradient(jnp.mean(weight * jnp.abs(q)))
+
+
+def clipped(grads: T, most: Array | float) -> T:
+    """Gradients whose norm over all entries is at most `most`; longer ones are scaled."""
+    norm = jnp.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(grads)))
+    scale = jnp.minimum(1.0, most / (norm + 1e-6))
+    return jax.tree.map(lambda g: scale * g, grads)
 
 
 def expectile_loss(error: Array, expectile: Array | float) -> Array:

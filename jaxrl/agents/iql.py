@@ -21,7 +21,7 @@ from flax import struct
 from jaxrl.agents import _common, _offline
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
-from jaxrl.nets.critic import Critic, CriticEnsemble
+from jaxrl.nets.critic import Critic
 from jaxrl.nets.gaussian import Gaussian, GaussianHead
 from jaxrl.nets.mlp import MLP
 from jaxrl.replay.ring import Batch
@@ -30,7 +30,7 @@ Array = jax.Array
 
 
 @struct.dataclass
-class IQL(_offline.Offline):
+class IQL(_offline.Critics):
     """Hyperparameters. Floats are pytree leaves: vmap sweeps them without recompiling."""
 
     actor_learning_rate: float = 3e-4
@@ -146,8 +146,7 @@ class IQL(_offline.Offline):
         v_t = self._v(state.value, state, batch.obs_t)
         target = batch.reward_t * self.reward_scale(state) + batch.discount_t * v_t
         q = self._q(params, state, batch.obs_tm1, batch.action_tm1)
-        loss = jnp.mean(batch.weight * jnp.sum((q - target) ** 2, axis=0))
-        return loss, {"critic_loss": loss, "q_mean": jnp.mean(batch.weight * q.mean(axis=0))}
+        return _offline.td_loss(q, target, batch.weight)
 
     def reward_scale(self, state: State) -> Array:
         """What rewards are multiplied by, []."""
@@ -166,25 +165,13 @@ class IQL(_offline.Offline):
         policy: Gaussian = self._actor(state.action_size).apply(params, self._seen(state, obs))  # type: ignore[assignment]
         return policy
 
-    def _q(self, params: Any, state: State, obs: Array, action: Array) -> Array:
-        """[C, B] for obs [B, O] and actions [B, A]."""
-        q: Array = self._critic().apply(params, self._seen(state, obs), action)  # type: ignore[assignment]
-        return q
-
     def _v(self, params: Any, state: State, obs: Array) -> Array:
         """[B] for obs [B, O]."""
         v: Array = self._value().apply(params, self._seen(state, obs))  # type: ignore[assignment]
         return v
 
-    def _seen(self, state: State, obs: Array) -> Array:
-        return state.statistics.standardise(obs) if self.normalise else obs
-
     def _actor(self, action_size: int) -> Actor:
         return Actor(action_size, self.widths, self.layer_norm, _common.DTYPES[self.precision])
-
-    def _critic(self) -> CriticEnsemble:
-        dtype = _common.DTYPES[self.precision]
-        return CriticEnsemble(self.critics, self.widths, self.layer_norm, dtype)
 
     def _value(self) -> Critic:
         return Critic(self.widths, self.layer_norm, _common.DTYPES[self.precision])

@@ -20,7 +20,6 @@ from flax import struct
 from jaxrl.agents import _common, _offline
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
-from jaxrl.nets.critic import CriticEnsemble
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 from jaxrl.replay.ring import Batch
@@ -29,7 +28,7 @@ Array = jax.Array
 
 
 @struct.dataclass
-class TD3BC(_offline.Offline):
+class TD3BC(_offline.Critics):
     """Hyperparameters. Floats are pytree leaves: vmap sweeps them without recompiling."""
 
     actor_learning_rate: float = 3e-4
@@ -132,9 +131,7 @@ class TD3BC(_offline.Offline):
         q_t = self._q(state.target_critic, state, batch.obs_t, jnp.clip(action_t, -1.0, 1.0))
         target = batch.reward_t + batch.discount_t * q_t.min(axis=0)
         q = self._q(params, state, batch.obs_tm1, batch.action_tm1)
-        error = q - jax.lax.stop_gradient(target)
-        loss = jnp.mean(batch.weight * jnp.sum(error**2, axis=0))
-        return loss, {"critic_loss": loss, "q_mean": jnp.mean(batch.weight * q.mean(axis=0))}
+        return _offline.td_loss(q, target, batch.weight)
 
     def actor_loss(self, params: Any, state: State, batch: Batch) -> tuple[Array, dict[str, Array]]:
         """The critic's value of the policy's action, and its distance to the dataset's (eq. 5).
@@ -144,7 +141,7 @@ class TD3BC(_offline.Offline):
         """
         action = self._act(params, state, batch.obs_tm1)
         q = self._q(state.critic, state, batch.obs_tm1, action)[0]
-        scale = self.alpha / jax.lax.stop_gradient(jnp.mean(batch.weight * jnp.abs(q)))
+        scale = self.alpha / _offline.magnitude(q, batch.weight)
         error = jnp.mean((action - batch.action_tm1) ** 2, axis=-1)
         loss = jnp.mean(batch.weight * (-scale * q + error))
         return loss, {"actor_loss": loss, "squared_error": jnp.mean(batch.weight * error)}
@@ -153,20 +150,8 @@ class TD3BC(_offline.Offline):
         action: Array = self._actor(state.action_size).apply(params, self._seen(state, obs))  # type: ignore[assignment]
         return action
 
-    def _q(self, params: Any, state: State, obs: Array, action: Array) -> Array:
-        """[C, B] for obs [B, O] and actions [B, A]."""
-        q: Array = self._critic().apply(params, self._seen(state, obs), action)  # type: ignore[assignment]
-        return q
-
-    def _seen(self, state: State, obs: Array) -> Array:
-        return state.statistics.standardise(obs) if self.normalise else obs
-
     def _actor(self, action_size: int) -> Actor:
         return Actor(action_size, self.widths, self.layer_norm, _common.DTYPES[self.precision])
-
-    def _critic(self) -> CriticEnsemble:
-        dtype = _common.DTYPES[self.precision]
-        return CriticEnsemble(self.critics, self.widths, self.layer_norm, dtype)
 
 
 @struct.dataclass

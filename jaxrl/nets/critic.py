@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 
 Array = jax.Array
+Activation = Callable[[Array], Array]
 
 
 class Critic(nn.Module):
@@ -20,11 +22,12 @@ class Critic(nn.Module):
     widths: tuple[int, ...]
     layer_norm: bool = False
     dtype: Any = jnp.float32
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, obs: Array, action: Array | None = None) -> Array:
         x = obs if action is None else jnp.concatenate([obs, action], axis=-1)
-        x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(x)
+        x = MLP(self.widths, self.layer_norm, self.activation, self.dtype)(x)
         value = dense(1, self.dtype, kernel_init=nn.initializers.orthogonal(1.0))(x)
         return value[..., 0].astype(jnp.float32)
 
@@ -36,6 +39,7 @@ class CriticEnsemble(nn.Module):
     widths: tuple[int, ...]
     layer_norm: bool = False
     dtype: Any = jnp.float32
+    activation: Activation = nn.relu
 
     @nn.compact
     def __call__(self, obs: Array, action: Array | None = None) -> Array:
@@ -46,5 +50,5 @@ class CriticEnsemble(nn.Module):
             in_axes=None,
             axis_size=self.critics,
         )
-        q: Array = ensemble(self.widths, self.layer_norm, self.dtype)(obs, action)
+        q: Array = ensemble(self.widths, self.layer_norm, self.dtype, self.activation)(obs, action)
         return q

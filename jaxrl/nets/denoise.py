@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 
 Array = jax.Array
@@ -50,6 +51,33 @@ class TimeEmbedding(nn.Module):
     def __call__(self, time: Array) -> Array:
         hidden = dense(self.width, self.dtype)(FourierFeatures()(time))
         return dense(self.width, self.dtype)(jax.nn.mish(hidden))
+
+
+class PlainMLP(nn.Module):
+    """Dense -> activation for each hidden width -> Dense.
+
+    Diffusion-QL's denoiser with mish (Wang et al., 2022, arXiv 2208.06193), which embeds its time
+    otherwise; FQL's with gelu and the bare time (Park et al., 2025, arXiv 2502.02538). With
+    no time at all it is a one-step student.
+    """
+
+    size: int | None = None
+    """As in `ResidualMLP`."""
+    widths: tuple[int, ...] = (256, 256, 256)
+    activation: Activation = jax.nn.mish
+    embed: bool = True
+    """`TimeEmbedding`, or the time as it is."""
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Array, time: Array | None, cond: Array | None = None, train: bool = False
+    ) -> Array:
+        if time is not None:
+            time = TimeEmbedding(dtype=self.dtype)(time) if self.embed else time[:, None]
+        joined = _joined(x, time, cond)
+        hidden = MLP(self.widths, activation=self.activation, dtype=self.dtype)(joined)
+        return _out(hidden, x, self.size, xavier, self.dtype)
 
 
 class ResidualBlock(nn.Module):
@@ -150,10 +178,10 @@ def gradient(energy: Callable[[Array, Array], Array]) -> Callable[[Array, Array]
     return jax.grad(lambda x, time: jnp.sum(energy(x, time)))
 
 
-def _joined(x: Array, time: Array, cond: Array | None) -> Array:
+def _joined(x: Array, time: Array | None, cond: Array | None) -> Array:
     """All inputs of a row side by side."""
-    parts = [x.reshape(len(x), -1), time] + ([] if cond is None else [cond])
-    return jnp.concatenate(parts, axis=-1)
+    flat = x.reshape(x.shape[0], math.prod(x.shape[1:]))
+    return jnp.concatenate([part for part in (flat, time, cond) if part is not None], axis=-1)
 
 
 def _out(hidden: Array, x: Array, size: int | None, init: Any, dtype: Any) -> Array:

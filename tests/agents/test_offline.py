@@ -158,6 +158,24 @@ def test_iql_weights_are_clipped_and_rewards_scaled():
     np.testing.assert_allclose(loss, [0.3 * 4, 0.7 * 4], rtol=1e-6)
 
 
+def test_long_gradients_are_shortened():
+    grads = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
+    for most, scale in ((2.5, 0.5), (7.0, 1.0)):
+        found = _offline.clipped(grads, most)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(grads), strict=True):
+            np.testing.assert_allclose(a, scale * b, rtol=1e-5)
+    assert not any(jnp.isnan(x).any() for x in jax.tree.leaves(_offline.clipped(grads, 0.0)))
+
+
+def test_greedy_noise_is_new_at_every_observation():
+    """Evaluation gives the same key at every step."""
+    obs, key = batch().obs_t, jax.random.key(0)
+    keys = [_offline.fresh_key(k, x) for k, x in ((key, obs), (key, obs + 1e-6), (key, obs))]
+    data = [jax.random.key_data(k).tolist() for k in (*keys, _offline.fresh_key(keys[0], obs), key)]
+    assert data[0] == data[2]
+    assert len({tuple(x) for x in data}) == 4
+
+
 def test_the_policys_step_size_falls_by_a_cosine():
     rates = [float(_offline.cosine(2.0, jnp.float32(u), jnp.float32(10))) for u in (0, 5, 10, 12)]
     np.testing.assert_allclose(rates, [2, 1, 0, 0], atol=1e-6)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from jaxrl.errors import UsageError
-from jaxrl.nets.denoise import FourierFeatures, ResidualMLP, ScalarEnergy, SimbaMLP, gradient
+from jaxrl.nets.denoise import (
+    FourierFeatures,
+    PlainMLP,
+    ResidualMLP,
+    ScalarEnergy,
+    SimbaMLP,
+    gradient,
+)
 from jaxrl.nets.transformer import Block, DiffusionTransformer
 from tests.nets.test_encoder import equations
 from tests.train.compiling import quick_compilation  # noqa: F401
@@ -78,6 +85,23 @@ def test_residual_networks_by_hand(make, chunk):
     hidden = mish(hidden) if make is ResidualMLP else normed(hidden, p["LayerNorm_0"])
     expected = affine(p["out"], hidden).reshape(x.shape)
     found = jax.jit(network.apply)(params, x, TIME, COND)
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("time", ["embedded", "bare", "none"])
+def test_plain_networks_by_hand(time):
+    network = PlainMLP(widths=(16, 12), activation=jax.nn.gelu, embed=time == "embedded")
+    seen = None if time == "none" else TIME
+    params = parameters(network, CHUNK, seen, COND)
+    p = wide(params)
+    parts = {"bare": [TIME[:, None]], "none": []}
+    if time == "embedded":
+        parts[time] = [embedded(p["TimeEmbedding_0"], TIME)]
+    hidden = np.concatenate([CHUNK.reshape(B, -1), *parts[time], COND], -1)
+    for layer in p["MLP_0"].values():
+        hidden = gelu(affine(layer, hidden))
+    expected = affine(p["out"], hidden).reshape(CHUNK.shape)
+    found = jax.jit(network.apply)(params, CHUNK, seen, COND)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
 
 

@@ -28,10 +28,11 @@ def online() -> dict[str, Any]:
 def offline() -> dict[str, Any]:
     """Those that learn from a dataset."""
     from jaxrl.agents.bc import BC
+    from jaxrl.agents.cfpi import CFPI
     from jaxrl.agents.iql import IQL
     from jaxrl.agents.td3_bc import TD3BC
 
-    return {"bc": BC(), "iql": IQL(), "td3_bc": TD3BC()}
+    return {"bc": BC(), "iql": IQL(), "td3_bc": TD3BC(), "cfpi": CFPI()}
 
 
 def is_offline(agent: Any) -> bool:

@@ -63,11 +63,6 @@ def losses(agent: Any, state: Any, batch: Batch) -> dict[str, Array]:
     return {**value, **critics.critic_loss(state.critic, state, batch)[1]}
 
 
-def q(agent: Any, params: Any, state: Any, obs: Array, action: Array) -> Array:
-    """Values of critics with these parameters, [C, ...], for obs [..., O], actions [..., A]."""
-    return iql(agent)._q(params, state, obs, action)
-
-
 def v(agent: Any, params: Any, state: Any, obs: Array) -> Array:
     """Values of a value network with these parameters, [...], for obs [..., O]."""
     return iql(agent)._v(params, state, obs)

@@ -18,6 +18,7 @@ import pytest
 import jaxrl
 from jaxrl import agents
 from jaxrl.agents.bc import BC
+from jaxrl.agents.cfpi import CFPI
 from jaxrl.agents.iql import IQL
 from jaxrl.agents.td3_bc import TD3BC
 from jaxrl.cli import main
@@ -39,7 +40,12 @@ SMALL = shlex.split(
     "--steps 600 --eval-every 250 --eval-episodes 2 --chunk-steps 110 --no-video --widths 16 16 "
     "--batch-size 32"
 )
-SHAPES = {"bc": ["--loss", "mse"], "iql": ["--no-scale-rewards"], "td3_bc": []}
+SHAPES = {
+    "bc": ["--loss", "mse"],
+    "iql": ["--no-scale-rewards"],
+    "td3_bc": [],
+    "cfpi": ["--no-scale-rewards"],
+}
 """One program for each agent in most tests, which so compile it once."""
 SIZES = {"widths": (16, 16), "batch_size": 32}
 CRITIC = {**SIZES, "critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}
@@ -277,6 +283,7 @@ SEEDED = {
     "bc": BC(widths=(16, 16), batch_size=16),
     "iql": IQL(widths=(16, 16), batch_size=16, scale_rewards=False),
     "td3_bc": TD3BC(widths=(16, 16), batch_size=16),
+    "cfpi": CFPI(widths=(16, 16), batch_size=16, scale_rewards=False),
 }
 
 

@@ -7,7 +7,7 @@ training. An action solves
     maximise Q(a), linearised    subject to    log mu(a|s) >= max_k log(w_k peak_k) - delta
 
 or stricter problems, where mu is a mixture of weights w_k (`trust_regions`). All of it happens in
-u = arctanh(a), before the tanh: there mu is Gaussian and every u an action within the bounds, so that
+u = arctanh(a), before the tanh: there mu is Gaussian and every u an action within the bounds, so
 nothing is clipped. The share of a Gaussian behaviour that its region holds is the same in u and in
 a. The gradient is that of Q(tanh(u)), at the centre of each region.
 

@@ -161,12 +161,15 @@ class ScalarEnergy(nn.Module):
 
     width: int = 256
     blocks: int = 3
+    dropout: float = 0.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, time: Array, cond: Array | None = None) -> Array:
-        trunk = ResidualMLP(1, self.width, self.blocks, activation=nn.swish, dtype=self.dtype)
-        energy: Array = trunk(x, time, cond)
+    def __call__(
+        self, x: Array, time: Array, cond: Array | None = None, train: bool = False
+    ) -> Array:
+        trunk = ResidualMLP(1, self.width, self.blocks, self.dropout, nn.swish, self.dtype)
+        energy: Array = trunk(x, time, cond, train)
         return energy[:, 0]
 
 

@@ -29,10 +29,23 @@ def offline() -> dict[str, Any]:
     """Those that learn from a dataset."""
     from jaxrl.agents.bc import BC
     from jaxrl.agents.cfpi import CFPI
+    from jaxrl.agents.diffusion_ql import DiffusionQL
+    from jaxrl.agents.eda import EDA
+    from jaxrl.agents.fql import FQL
+    from jaxrl.agents.idql import IDQL
     from jaxrl.agents.iql import IQL
     from jaxrl.agents.td3_bc import TD3BC
 
-    return {"bc": BC(), "iql": IQL(), "td3_bc": TD3BC(), "cfpi": CFPI()}
+    return {
+        "bc": BC(),
+        "iql": IQL(),
+        "td3_bc": TD3BC(),
+        "cfpi": CFPI(),
+        "eda": EDA(),
+        "idql": IDQL(),
+        "fql": FQL(),
+        "diffusion_ql": DiffusionQL(),
+    }
 
 
 def is_offline(agent: Any) -> bool:

@@ -28,7 +28,22 @@ def batch(key: jax.Array, size: int) -> Batch:
     return Batch(obs, action, jnp.asarray(REWARD)[mode], 0 * ones, obs, ones, index)
 
 
-def learned(agent, updates: int):
+def noisy_batch(key: jax.Array, size: int) -> Batch:
+    """The same, but a quarter of the actions are anywhere, and the reward falls around the good
+    ones: so critics know what is beyond the data, where a policy that climbs them may end."""
+    keys = jax.random.split(key, 3)
+    transitions = batch(keys[0], size)
+    anywhere = jax.random.uniform(keys[1], (size, 2), minval=-1.0)
+    gap = jnp.linalg.norm(anywhere[:, None] - MODES[:2], axis=-1).min(axis=1)
+    reward = jnp.exp(-0.5 * (gap / 0.2) ** 2)
+    other = jax.random.bernoulli(keys[2], 0.25, (size,))
+    return transitions.replace(
+        action_tm1=jnp.where(other[:, None], anywhere, transitions.action_tm1),
+        reward_t=jnp.where(other, reward, transitions.reward_t),
+    )
+
+
+def learned(agent, updates: int, batch=batch):
     """The agent's state after so many updates, compiled once."""
 
     def update(i, state):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from jaxrl import agents
 from jaxrl.agents.bc import BC
 from jaxrl.agents.sac import SAC
 from jaxrl.cli import main
@@ -243,8 +244,8 @@ def test_training_from_a_dataset_is_refused_in_one_line(made, tmp_path, capfd, m
         "`jaxrl dataset RUN` makes one from a run"
     )
     assert refused(capfd, "train", "sac", "probe-both", "--dataset", expert) == (
-        "sac learns from what it does and takes no --dataset; agents that learn from one are: bc, "
-        "iql, td3_bc"
+        "sac learns from what it does and takes no --dataset; agents that learn from one are: "
+        + ", ".join(agents.offline())
     )
     bc = ("train", "bc", "probe-both", "--dataset")
     line = "nowhere.hdf5 does not exist; `jaxrl dataset` makes datasets"

@@ -19,6 +19,9 @@ import jaxrl
 from jaxrl import agents
 from jaxrl.agents.bc import BC
 from jaxrl.agents.cfpi import CFPI
+from jaxrl.agents.diffusion_ql import DiffusionQL
+from jaxrl.agents.eda import EDA
+from jaxrl.agents.idql import IDQL
 from jaxrl.agents.iql import IQL
 from jaxrl.agents.td3_bc import TD3BC
 from jaxrl.cli import main
@@ -45,10 +48,17 @@ SHAPES = {
     "iql": ["--no-scale-rewards"],
     "td3_bc": [],
     "cfpi": ["--no-scale-rewards"],
+    "eda": shlex.split(
+        "--no-scale-rewards --width 8 --blocks 1 --contrasted 4 --samples 2 --sampling-steps 3"
+    ),
+    "idql": shlex.split("--no-scale-rewards --width 16 --blocks 1 --samples 4"),
+    "fql": ["--sampling-steps", "4"],
+    "diffusion_ql": shlex.split("--samples 4 --average-start 100"),
 }
 """One program for each agent in most tests, which so compile it once."""
 SIZES = {"widths": (16, 16), "batch_size": 32}
 CRITIC = {**SIZES, "critic_learning_rate": 1e-3, "actor_learning_rate": 1e-3}
+EDA_SIZES = {"width": 8, "blocks": 1, "contrasted": 4, "sampling_steps": 3}
 CRITIC |= {"tau": 0.05, "discount": GAMMA}
 
 
@@ -284,6 +294,9 @@ SEEDED = {
     "iql": IQL(widths=(16, 16), batch_size=16, scale_rewards=False),
     "td3_bc": TD3BC(widths=(16, 16), batch_size=16),
     "cfpi": CFPI(widths=(16, 16), batch_size=16, scale_rewards=False),
+    "eda": EDA(**EDA_SIZES, widths=(16, 16), batch_size=16, scale_rewards=False),
+    "idql": IDQL(widths=(16, 16), width=16, blocks=1, batch_size=16, scale_rewards=False),
+    "diffusion_ql": DiffusionQL(widths=(16, 16), batch_size=16, average_start=0),
 }
 
 

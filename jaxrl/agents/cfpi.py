@@ -46,8 +46,9 @@ class CFPI(_offline.Critics):
     """Adam step size of the cloned behaviour."""
     critic_learning_rate: float = 3e-4
     """Adam step size of critics and value."""
-    delta: float = 2.0
-    """Nats by which an action may be less likely, before the tanh, than the behaviour's mode."""
+    delta: float = 0.5
+    """Nats by which an action may be less likely, before the tanh, than the behaviour's mode; the
+    paper takes 0.5 with mixtures, up to 2 with one Gaussian."""
     proposals: int = static(10)
     """Steps in which delta is tried, from 0; the action with the best value is taken."""
     components: int = static(4)

@@ -114,6 +114,8 @@ class ResidualMLP(nn.Module):
     dropout: float = 0.0
     activation: Activation = jax.nn.mish
     dtype: Any = jnp.float32
+    bias: bool = True
+    """Of the last layer."""
 
     @nn.compact
     def __call__(
@@ -124,7 +126,7 @@ class ResidualMLP(nn.Module):
         for _ in range(self.blocks):
             block = ResidualBlock(self.width, self.activation, self.dropout, dtype=self.dtype)
             hidden = block(hidden, train)
-        return _out(self.activation(hidden), x, self.size, xavier, self.dtype)
+        return _out(self.activation(hidden), x, self.size, xavier, self.dtype, self.bias)
 
 
 class SimbaMLP(nn.Module):
@@ -156,7 +158,8 @@ class ScalarEnergy(nn.Module):
     """Unnormalised log-density of noised actions, [B] float32: its gradient by x is the score.
 
     Chen et al., "Aligning Diffusion Behaviors with Q-functions", NeurIPS 2024 (arXiv 2407.09024),
-    section 3.1. The activation must be smooth, since only derivatives are learnt.
+    section 3.1. The activation must be smooth, since only derivatives are learnt. There is no
+    constant: its gradient would be rounding, on which Adam walks.
     """
 
     width: int = 256
@@ -168,7 +171,9 @@ class ScalarEnergy(nn.Module):
     def __call__(
         self, x: Array, time: Array, cond: Array | None = None, train: bool = False
     ) -> Array:
-        trunk = ResidualMLP(1, self.width, self.blocks, self.dropout, nn.swish, self.dtype)
+        trunk = ResidualMLP(
+            1, self.width, self.blocks, self.dropout, nn.swish, self.dtype, bias=False
+        )
         energy: Array = trunk(x, time, cond, train)
         return energy[:, 0]
 
@@ -187,8 +192,10 @@ def _joined(x: Array, time: Array | None, cond: Array | None) -> Array:
     return jnp.concatenate([part for part in (flat, time, cond) if part is not None], axis=-1)
 
 
-def _out(hidden: Array, x: Array, size: int | None, init: Any, dtype: Any) -> Array:
+def _out(
+    hidden: Array, x: Array, size: int | None, init: Any, dtype: Any, bias: bool = True
+) -> Array:
     """The last layer; called inside a module's `__call__`."""
     entries = size or math.prod(x.shape[1:])
-    out = dense(entries, dtype, kernel_init=init, name="out")(hidden)
+    out = dense(entries, dtype, kernel_init=init, use_bias=bias, name="out")(hidden)
     return out if size else out.reshape(x.shape)

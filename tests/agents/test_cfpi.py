@@ -146,7 +146,7 @@ class Known(CFPI):
 
 def chosen(m: Mixture, q, **options) -> np.ndarray:
     """What is done where the behaviour is m, before the tanh, [A]."""
-    agent = Known(components=len(m.mean), q=q, **options)
+    agent = Known(components=len(m.mean), q=q, **{"delta": 2.0, **options})
     state = fresh().replace(action_size=m.mean.shape[-1])
     rows = jax.tree.map(lambda x: jnp.float32(x[None]), m)
     object.__setattr__(agent, "_behaviour", lambda *_: rows)

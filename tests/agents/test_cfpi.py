@@ -251,6 +251,7 @@ def test_a_mixture_finds_the_good_modes():
     """Half of the data is at a bad action; one Gaussian can but stand between all three."""
     agent = CFPI(
         components=6,
+        delta=2.0,  # a good mode is half as likely as the bad one
         widths=(32, 32),
         batch_size=128,
         actor_learning_rate=3e-3,

@@ -1,10 +1,10 @@
 """Implicit diffusion Q-learning: a diffusion policy that clones, and the best of its samples.
 
 Hansen-Estruch et al., "IDQL: Implicit Q-Learning as an Actor-Critic Method with Diffusion
-Policies", 2023 (arXiv 2304.10573). The policy clones the dataset and sees no
-rewards; IQL's critics, learnt beside it, choose among its samples. Defaults are the paper's, with
-the one number of samples that it takes for all tasks (IDQL-1), and batches of 256 for the policy
-too, where it takes 1,024.
+Policies", 2023 (arXiv 2304.10573). The policy clones the dataset and sees no rewards; IQL's
+critics, learnt beside it, choose among its samples. Defaults are the paper's, with the one number
+of samples that it takes for all tasks (IDQL-1), and batches of 256 for the policy too, where it
+takes 1,024.
 
 Shapes: B batch, O observation size, A action dimensions, C critics, N samples.
 """

@@ -221,7 +221,7 @@ class EDA(_offline.Critics):
         """One action for each obs [B, O], [B, A]."""
         network = gradient(self._energy(params, state, obs))
         denoise = diffusion.denoiser(PROCESS, "score", network)
-        return self._sampler().sample(key, denoise, (len(obs), state.action_size))
+        return self._sampler().sample(key, denoise, (obs.shape[0], state.action_size))
 
     def _energy(
         self, params: Any, state: State, obs: Array, dropout_key: Array | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -278,6 +279,15 @@ def test_actions_and_precision(precision):
     other = act(agent, state, batch().obs_t, jax.random.key(1), explore=False)
     np.testing.assert_array_equal(action, other)  # no chance in it
     assert action.shape == (len(X.weight), A) and (np.abs(action) <= 1).all()
+
+
+def test_actions_for_any_number_of_observations():
+    """As an exported policy takes them."""
+    (rows,) = jax.export.symbolic_shape("rows")
+    obs = jax.ShapeDtypeStruct((rows, SIZE), jnp.float32)
+    key = jax.random.key(0)
+    exported = jax.export.export(jax.jit(lambda obs: AGENT.act(fresh(), obs, key, False)))(obs)
+    assert exported.out_avals[0].shape == (rows, A)
 
 
 def test_rows_without_weight_change_nothing():

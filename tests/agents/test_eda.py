@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -234,6 +235,14 @@ def test_actions():
     assert jnp.abs(two[0] - two[1]).mean() > 0.05
     rough = act(dataclasses.replace(AGENT, precision="bfloat16"), state, obs, KEY, explore=True)
     assert np.any(rough != one) and np.mean(np.abs(rough - one)) < 0.1
+
+
+def test_actions_for_any_number_of_observations():
+    """As an exported policy takes them."""
+    (rows,) = jax.export.symbolic_shape("rows")
+    obs = jax.ShapeDtypeStruct((rows, SIZE), jnp.float32)
+    exported = jax.export.export(jax.jit(lambda obs: AGENT.act(fresh(), obs, KEY, False)))(obs)
+    assert exported.out_avals[0].shape == (rows, A)
 
 
 def test_bfloat16_and_rows_without_weight():

@@ -11,7 +11,8 @@ It is least where beta (f_policy - f_behaviour) = log E[exp(alpha Q(a)) | a_t] +
 actions). At t = 0 the policy is then behaviour * exp(alpha Q / beta). Samples follow that density
 with beta = 1; with another beta the energies of noised actions are not those of noising it.
 
-Shapes: B batch, O observation size, A action dimensions, C critics, K contrasted actions.
+Shapes: B batch, O observation size, A action dimensions, C critics, K contrasted actions, S states
+of an alignment, L levels.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ class EDA(_offline.Critics):
     """Share of the online critics in the target's moving average."""
     contrasted: int = static(16)
     """Actions of the behaviour for each state, K."""
+    levels: int = static(1)
+    """Noise levels at which the actions of a state are contrasted; a batch has fewer states by so
+    much, and drawing their actions, most of an update's time, costs less."""
     samples: int = static(4)
     """Actions of the policy that the critics choose from when it acts."""
     sampling_steps: int = static(15)
@@ -93,7 +97,9 @@ class EDA(_offline.Critics):
     """What networks compute in; parameters, losses and targets stay float32."""
 
     def __post_init__(self) -> None:
-        _offline.check_sizes(self, "samples", "width", "blocks", "critics", "batch_size", "n_step")
+        _offline.check_sizes(
+            self, "levels", "samples", "width", "blocks", "critics", "batch_size", "n_step"
+        )
         if self.contrasted < 2:
             raise UsageError(
                 f"contrasted must be at least 2, to contrast one with another, got "
@@ -105,6 +111,10 @@ class EDA(_offline.Critics):
             raise UsageError(f"pretrain must be above 0 and at most 1, got {self.pretrain:g}")
         if isinstance(self.beta, float | int) and self.beta <= 0:
             raise UsageError(f"beta must be above 0, got {self.beta:g}")
+        if self.batch_size % self.levels:
+            raise UsageError(
+                f"batch_size must be a multiple of levels, got {self.batch_size} and {self.levels}"
+            )
         self._sampler()
 
     def for_run(self, updates: int) -> EDA:
@@ -204,17 +214,25 @@ class EDA(_offline.Critics):
         are constants.
         """
         sample_key, time_key, noise_key = jax.random.split(key, 3)
-        rows, copies = len(batch.obs_tm1), self.contrasted
-        obs = jnp.tile(batch.obs_tm1, (copies, 1))  # [K B, O]
+        states, levels, copies = self.batch_size // self.levels, self.levels, self.contrasted
+        obs = jnp.tile(batch.obs_tm1[:states], (copies, 1))  # [K S, O]
         action = self._sample(state.behaviour, state, obs, sample_key)
         q = self._q(state.target_critic, state, obs, action).min(axis=0)
-        t = jnp.tile(diffusion.uniform(time_key, (rows,), PROCESS), copies)  # one for each state
+
+        def spread(x: Array) -> Array:
+            """[K S, ...] to [K L S, ...], the same at each of L levels."""
+            x = x.reshape(copies, 1, states, -1)
+            return jnp.broadcast_to(x, (copies, levels, *x.shape[2:])).reshape(-1, x.shape[-1])
+
+        t = jnp.tile(diffusion.uniform(time_key, (levels * states,), PROCESS), copies)
+        obs, action = spread(obs), spread(action)
         noised = PROCESS.corrupt(action, jax.random.normal(noise_key, action.shape), t)
         seen = PROCESS.inputs("score", noised, t)
         old = jax.lax.stop_gradient(self._energy(state.behaviour, state, obs)(*seen))
         log_ratio = self._energy(params, state, obs)(*seen) - old
-        q, log_ratio = (x.reshape(copies, rows) for x in (q, log_ratio))
-        loss = jnp.mean(batch.weight * contrast(self.alpha * q, self.beta * log_ratio))
+        label = self.alpha * q.reshape(copies, 1, states)
+        each = contrast(label, self.beta * log_ratio.reshape(copies, levels, states))
+        loss = jnp.mean(batch.weight[:states] * each)
         return loss, {"alignment_loss": loss}
 
     def _sample(self, params: Any, state: State, obs: Array, key: Array) -> Array:
@@ -263,5 +281,5 @@ class State:
 
 
 def contrast(label: Array, logit: Array) -> Array:
-    """-sum_k softmax(label)_k log softmax(logit)_k, for label and logit [K, B], [B]."""
+    """-sum_k softmax(label)_k log softmax(logit)_k, for label and logit [K, ...], [...]."""
     return -jnp.sum(jax.nn.softmax(label, axis=0) * jax.nn.log_softmax(logit, axis=0), axis=0)

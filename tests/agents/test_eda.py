@@ -20,7 +20,9 @@ from tests.agents.test_sac import SIZE, A, batch
 from tests.agents.values import spec
 
 SMALL = {"widths": (16, 12), "width": 8, "blocks": 1, "contrasted": 4, "sampling_steps": 3}
-AGENT = EDA(**SMALL, normalise=True, run_updates=10.0, pretrain=0.3, beta=0.7).canonical()
+AGENT = EDA(
+    **SMALL, batch_size=32, normalise=True, run_updates=10.0, pretrain=0.3, beta=0.7
+).canonical()
 KEY = jax.random.key(3)
 update = jax.jit(EDA.update)
 act = jax.jit(EDA.act, static_argnames="explore")
@@ -85,48 +87,48 @@ def test_the_optimum_is_the_behaviour_times_exp_alpha_q_over_beta():
 
 def energies(params, state, noised, t):
     """f of each row; obs standardised by hand."""
-    obs = (batch().obs_tm1 - STATISTICS.mean) / (STATISTICS.std + 1e-3)
+    obs = (batch().obs_tm1[: len(t)] - STATISTICS.mean) / (STATISTICS.std + 1e-3)
     return AGENT._network().apply(params, noised, t, obs)
 
 
-def test_the_alignment_equals_the_twin_and_has_a_gradient():
+@pytest.mark.parametrize("levels", [1, 2])
+def test_the_alignment_equals_the_twin_and_has_a_gradient(levels):
     """Finite differences of the loss, which move the policy's energies alone."""
-    state = fresh()
-    (loss, _), slope = alignment(AGENT, state.policy, state, batch(), KEY)
+    agent, state, rows = dataclasses.replace(AGENT, levels=levels), fresh(), 32 // levels
+    (loss, _), slope = alignment(agent, state.policy, state, batch(), KEY)
 
     @jax.jit
     def parts(state):
         sample_key, time_key, noise_key = jax.random.split(KEY, 3)
-        obs = jnp.concatenate([batch().obs_tm1] * 4)
-        action = AGENT._sample(state.behaviour, state, obs, sample_key).reshape(4, -1, A)
-        noise = jax.random.normal(noise_key, (action.size // A, A)).reshape(action.shape)
-        t = diffusion.uniform(time_key, (action.shape[1],), PROCESS)
+        obs = batch().obs_tm1[:rows]
+        action = agent._sample(state.behaviour, state, jnp.concatenate([obs] * 4), sample_key)
+        action = action.reshape(4, 1, rows, A)
+        noise = jax.random.normal(noise_key, (4 * 32, A)).reshape(4, levels, rows, A)
+        t = diffusion.uniform(time_key, (32,), PROCESS).reshape(levels, rows)
         level, sigma = PROCESS.levels(t)
-        noised = level[:, None] * action + sigma[:, None] * noise
-        each = [[energies(p, state, x, t) for x in noised] for p in (state.policy, state.behaviour)]
-        critics = [AGENT._q(state.target_critic, state, batch().obs_tm1, a) for a in action]
-        return jnp.array(each), jnp.stack(critics).min(axis=1), action
+        noised = level[..., None] * action + sigma[..., None] * noise
+        each = [
+            [[energies(p, state, x[i], t[i]) for i in range(levels)] for x in noised]
+            for p in (state.policy, state.behaviour)
+        ]
+        critics = [agent._q(state.target_critic, state, obs, a[0]) for a in action]
+        return jnp.array(each), jnp.stack(critics).min(axis=1)[:, None], action
 
     (policy, behaviour), q, action = jax.device_get(parts(state))
     assert np.std(action, axis=0).mean() > 0.1 and np.abs(action).max() <= 1
     logit = 0.7 * np.float64(policy - behaviour)
     twin = -(special.softmax(3.0 * np.float64(q), 0) * special.log_softmax(logit, 0)).sum(0)
-    np.testing.assert_allclose(loss, np.mean(X.weight * twin), rtol=1e-3)
+    np.testing.assert_allclose(loss, np.mean(X.weight[:rows] * twin), rtol=1e-3)
 
     norm = length(slope)
     assert norm > 1e-2
     far = 2e-2 / norm
-    above, below = (
-        alignment(
-            AGENT,
-            jax.tree.map(lambda p, g, s=s: p + s * far * g, state.policy, slope),
-            state,
-            batch(),
-            KEY,
-        )[0][0]
-        for s in (1, -1)
-    )
-    np.testing.assert_allclose((above - below) / 4e-2, norm, rtol=0.03)
+
+    def moved(sign: int) -> float:
+        params = jax.tree.map(lambda p, g: p + sign * far * g, state.policy, slope)
+        return float(alignment(agent, params, state, batch(), KEY)[0][0])
+
+    np.testing.assert_allclose((moved(1) - moved(-1)) / 4e-2, norm, rtol=0.03)
 
 
 def test_the_behaviours_loss_equals_the_twin():
@@ -268,6 +270,7 @@ def test_bfloat16_and_rows_without_weight():
         ({"beta": 0.0}, "beta must be above 0, got 0"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1"),
         ({"sampling_steps": 0}, "a sampler takes at least 1 step, got 0"),
+        ({"levels": 3}, "batch_size must be a multiple of levels, got 256 and 3"),
         ({"samples": 0}, "samples must be at least 1, got 0"),
     ],
 )

@@ -30,6 +30,7 @@ from jaxrl.agents import _common, _implicit, _offline
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.policy import LOG_STD, TanhGaussian
 from jaxrl.nets.precision import dense
@@ -264,7 +265,7 @@ class Actor(nn.Module):
     @nn.compact
     def __call__(self, obs: Array) -> Mixture:
         x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(obs)
-        init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
+        init = orthogonal(1e-2)  # starts near the middle of the action range
         alike, apart = nn.initializers.zeros, nn.initializers.normal(1.0)
         size, shape = self.components * self.action_size, (self.components, self.action_size)
 

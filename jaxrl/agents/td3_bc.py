@@ -20,6 +20,7 @@ from flax import struct
 from jaxrl.agents import _common, _offline
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 from jaxrl.replay.ring import Batch
@@ -180,6 +181,6 @@ class Actor(nn.Module):
     @nn.compact
     def __call__(self, obs: Array) -> Array:
         x = MLP(self.widths, self.layer_norm, dtype=self.dtype)(obs)
-        init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
+        init = orthogonal(1e-2)  # starts near the middle of the action range
         action = dense(self.action_size, self.dtype, kernel_init=init)(x)
         return jnp.tanh(action.astype(jnp.float32))

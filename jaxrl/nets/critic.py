@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 
@@ -28,7 +29,7 @@ class Critic(nn.Module):
     def __call__(self, obs: Array, action: Array | None = None) -> Array:
         x = obs if action is None else jnp.concatenate([obs, action], axis=-1)
         x = MLP(self.widths, self.layer_norm, self.activation, self.dtype)(x)
-        value = dense(1, self.dtype, kernel_init=nn.initializers.orthogonal(1.0))(x)
+        value = dense(1, self.dtype, kernel_init=orthogonal(1.0))(x)
         return value[..., 0].astype(jnp.float32)
 
 

@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
 
@@ -145,7 +146,7 @@ class SimbaMLP(nn.Module):
     def __call__(
         self, x: Array, time: Array, cond: Array | None = None, train: bool = False
     ) -> Array:
-        init = nn.initializers.orthogonal(1.0)
+        init = orthogonal(1.0)
         hidden = _joined(x, TimeEmbedding(dtype=self.dtype)(time), cond)
         hidden = dense(self.width, self.dtype, kernel_init=init)(hidden)
         for _ in range(self.blocks):

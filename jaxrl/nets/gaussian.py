@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.precision import dense
 
 Array = jax.Array
@@ -50,7 +51,7 @@ class GaussianHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Gaussian:
-        init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
+        init = orthogonal(1e-2)  # starts near the middle of the action range
         mean = dense(self.action_size, self.dtype, kernel_init=init)(x)
         log_std = self.param("log_std", nn.initializers.zeros, (self.action_size,))
         mean = jnp.tanh(mean.astype(jnp.float32))

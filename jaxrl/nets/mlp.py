@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.precision import dense
 
 Array = jax.Array
-
-orthogonal = nn.initializers.orthogonal(np.sqrt(2))
 
 
 class MLP(nn.Module):
@@ -28,7 +27,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.widths:
-            x = dense(width, self.dtype, kernel_init=orthogonal)(x)
+            x = dense(width, self.dtype, kernel_init=orthogonal(math.sqrt(2)))(x)
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=jnp.float32)(x)
             x = self.activation(x)

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.precision import dense
 
 Array = jax.Array
@@ -51,7 +52,7 @@ class PolicyHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> TanhGaussian:
-        init = nn.initializers.orthogonal(1e-2)  # starts near the middle of the action range
+        init = orthogonal(1e-2)  # starts near the middle of the action range
         out = dense(2 * self.action_size, self.dtype, kernel_init=init)(x)
         mean, raw = jnp.split(out.astype(jnp.float32), 2, axis=-1)
         low, high = LOG_STD

@@ -19,14 +19,20 @@ import jax.numpy as jnp
 
 import jaxrl
 from jaxrl import agents
+from jaxrl.agents._offline import Statistics
 from jaxrl.cli.commands import parse_train
 from jaxrl.envs.registry import goal_tasks
+from jaxrl.replay.ring import Rows
+from jaxrl.replay.stored import gather
 from jaxrl.report.tracked import code_hash
-from jaxrl.train.config import ENV_OPTIONS, TrainConfig
+from jaxrl.train.config import ENV_OPTIONS, OfflineConfig, TrainConfig
 from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
+from jaxrl.train.offline import OfflineLoop
 from jaxrl.train.online import OnlineLoop
 
 PACKAGE = Path(jaxrl.__file__).parent
+OFFLINE_ROWS = 100_000
+"""Nominal rows of a dataset, whose real number is in a run's configuration."""
 HOST = ("core", "task", "mujoco_env", "wrappers", "physics/native", "suite/common")
 """Of jaxrl/envs: what surrounds every task's physics."""
 SETTINGS = (
@@ -40,6 +46,8 @@ SETTINGS = (
 def run_hash(arguments: tuple[str, ...]) -> str:
     """Of the run that `jaxrl train` with these arguments makes today: "jax VERSION HASH"."""
     _, agent, task, run = parse_train(list(arguments))
+    if isinstance(run, OfflineConfig):
+        return _offline_hash(agent, task, run)
     options = {option: getattr(run, option) for option in ENV_OPTIONS}
     env = jaxrl.make(
         task, num_instances=run.num_envs, start_slots=2, stagger=run.stagger, **options
@@ -58,28 +66,67 @@ def run_hash(arguments: tuple[str, ...]) -> str:
     return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
 
 
+def _offline_hash(agent: Any, task: str, run: OfflineConfig) -> str:
+    """Of a run that learns from a dataset: as if it had OFFLINE_ROWS rows."""
+    evaluator = Evaluator(jaxrl.make(task, num_instances=run.eval_episodes), run.eval_episodes)
+    spec = evaluator.env.spec
+    agent = agents.bound(agent, spec).for_run(run.steps).canonical()
+    loop = OfflineLoop(spec, OFFLINE_ROWS)
+    names = ("seed", "steps", "eval_every", "eval_episodes")
+    digest = hashlib.sha256(repr((task, [(name, getattr(run, name)) for name in names])).encode())
+    key, told = jax.random.key(0), Statistics.neutral(spec.observation_size)
+    state = jax.eval_shape(loop.init, agent, key, told)
+    index = jax.eval_shape(loop.draw, agent, key, jnp.int32(0))
+    span = agent.replay(OFFLINE_ROWS).span
+    rows = Rows(
+        jax.ShapeDtypeStruct((OFFLINE_ROWS, spec.observation_size), jnp.float32),
+        jax.ShapeDtypeStruct((OFFLINE_ROWS, spec.action_size), jnp.float32),
+        jax.ShapeDtypeStruct((OFFLINE_ROWS,), jnp.float32),
+        jax.ShapeDtypeStruct((OFFLINE_ROWS,), jnp.uint8),
+    )
+    windows = jax.eval_shape(functools.partial(gather, span=span), rows, index)
+    sums = jax.eval_shape(lambda s, w: loop.zero_sums(agent, s, w), state, windows)
+    count = jnp.int32(0)
+    for text in (
+        _lowered(loop.init, agent, key, told),
+        _lowered(loop.draw, agent, key, count),
+        _lowered(loop.learn, agent, state, sums, windows, index, count, count, count),
+        _lowered(type(agent).on_progress, agent, state.agent, jnp.float32(0)),
+        _evaluation(agent, evaluator, state.agent),
+    ):
+        digest.update(text.encode())
+    digest.update(host_code(task).encode())
+    return f"jax {jax.__version__} {digest.hexdigest()[:16]}"
+
+
 def programs(agent: Any, loop: OnlineLoop, evaluator: Evaluator) -> list[str]:
     """Everything that a run compiles, lowered to text; hyperparameters are constants in it."""
     key = jax.random.key(0)
     state = jax.eval_shape(loop.init, agent, key)
     count, number = jnp.int32(0), jnp.float32(0)
-    env = jax.eval_shape(jax.vmap(evaluator.env.reset), jax.random.split(key, evaluator.episodes))
+    return [
+        _lowered(loop.init, agent, key),
+        *(_lowered(loop.chunk, agent, state, count, count, learn=x) for x in (False, True)),
+        _lowered(type(agent).on_progress, agent, state.agent, number),
+        _lowered(type(agent).on_evaluation, agent, state.agent, number, number),
+        _evaluation(agent, evaluator, state.agent),
+    ]
+
+
+def _evaluation(agent: Any, evaluator: Evaluator, state: Any) -> str:
+    """A piece of an evaluation."""
+    keys = jax.random.split(jax.random.key(0), evaluator.episodes)
+    env = jax.eval_shape(jax.vmap(evaluator.env.reset), keys)
     done = jax.ShapeDtypeStruct((evaluator.episodes,), bool)
     final = {name: env.reward for name in (*env.metrics, *GOAL_METRICS)}
     if evaluator.env.spec.goal is None:
         final = {name: x for name, x in final.items() if name.startswith("episode_return")}
+    return _lowered(evaluator._advance_pure, agent, state, env, done, final)
 
-    def lowered(function: Callable[..., Any], *arguments: Any, **static: bool) -> str:
-        fixed = functools.partial(function, agent, **static)
-        return jax.jit(fixed).lower(*arguments).as_text()
 
-    return [
-        lowered(loop.init, key),
-        *(lowered(loop.chunk, state, count, count, learn=learn) for learn in (False, True)),
-        lowered(type(agent).on_progress, state.agent, number),
-        lowered(type(agent).on_evaluation, state.agent, number, number),
-        lowered(evaluator._advance_pure, state.agent, env, done, final),
-    ]
+def _lowered(function: Callable[..., Any], agent: Any, *arguments: Any, **static: bool) -> str:
+    """The function's program; the agent's hyperparameters are constants in it."""
+    return jax.jit(functools.partial(function, agent, **static)).lower(*arguments).as_text()
 
 
 def host_code(task: str) -> str:

@@ -19,10 +19,10 @@ def run_hash(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     programs = importlib.import_module("programs")
 
-    def fresh(*more: str) -> str:
+    def fresh(*more: str, arguments: tuple[str, ...] = ARGUMENTS) -> str:
         programs.run_hash.cache_clear()
         jax.clear_caches()  # the same functions are traced again
-        return programs.run_hash((*ARGUMENTS, *more))
+        return programs.run_hash((*arguments, *more))
 
     return fresh
 
@@ -62,3 +62,13 @@ def test_the_host_side_is_hashed_as_source(run_hash, monkeypatch):
     assert programs.host_code("walker-walk") != programs.host_code("cartpole-swingup")
     assert programs.host_code("cheetah-run") != programs.host_code("cheetah-goal")
     assert programs.host_code("walker-walk") == programs.host_code("walker-run")
+
+
+def test_learning_from_a_dataset_is_hashed_too(run_hash):
+    sizes = ("--widths", "8", "8", "--batch-size", "8", "--eval-episodes", "2")
+    arguments = ("bc", "cartpole-swingup", "--dataset", "not-there.hdf5", *sizes)
+    before = run_hash(arguments=arguments)
+    assert run_hash("--out", "elsewhere", "--stream", arguments=arguments) == before
+    changes = (("--loss", "mse"), ("--seed", "1"), ("--steps", "77"), ("--learning-rate", "0.1"))
+    found = {run_hash(*more, arguments=arguments) for more in changes}
+    assert len(found | {before}) == 1 + len(changes)

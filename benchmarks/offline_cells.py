@@ -1,0 +1,121 @@
+"""Offline agents on datasets of one SAC run per task: which runs there are, and their table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import cells
+import numpy as np
+from cells import ROOT
+
+from jaxrl import stats
+
+SUITE = "diffusion"
+UPDATES = 100_000
+ROWS = 100_000
+SOURCES = {"walker-walk": 300_000, "hopper-hop": 500_000}
+"""Steps of the SAC run that a task's datasets come from."""
+QUALITIES = ("medium", "medium-replay")
+SEEDS = {"bc": 3, "iql": 3, "td3_bc": 3, "idql": 3, "fql": 3}
+SEEDS |= {"diffusion_ql": 1, "eda": 1, "cfpi": 1}
+"""Runs of each agent."""
+EVALUATIONS = 3
+"""The last ones, whose mean is a run's score."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One run."""
+
+    task: str
+    quality: str
+    agent: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """File name."""
+        return f"{self.task}_{self.quality}_{self.agent}_s{self.seed}"
+
+    def arguments(self) -> list[str]:
+        """What follows `jaxrl`."""
+        words = ["train", self.agent, self.task, "--dataset", dataset(self.task, self.quality)]
+        words += ["--steps", str(UPDATES), "--eval-every", str(UPDATES // 10)]
+        return [*words, "--seed", str(self.seed), "--no-video"]
+
+
+CELLS = [
+    Cell(task, quality, agent, seed)
+    for seed in range(3)
+    for agent, seeds in SEEDS.items()
+    for task in SOURCES
+    for quality in QUALITIES
+    if seed < seeds
+]
+"""In the order in which they are trained."""
+
+
+def dataset(task: str, quality: str) -> str:
+    """Path of a dataset, beneath the repository's root."""
+    return f"datasets/{task}-{quality}.hdf5"
+
+
+def make(task: str) -> None:
+    """Trains the task's SAC agent, or goes on with it, and writes its datasets."""
+    folder = f"runs/{SUITE}/{task}_sac"
+    resume = "--resume" if any((ROOT / folder / "checkpoints").glob("*")) else "--overwrite"
+    steps = ["--steps", str(SOURCES[task]), "--capacity", str(SOURCES[task])]
+    update = ["--env-steps-per-update", "1", "--learning-starts", "5000", "--eval-every", "5000"]
+    train = ["train", "sac", task, *steps, *update, "--keep-policies", "--no-video"]
+    _jaxrl([*train, "--out", folder, resume])
+    _jaxrl(["dataset", folder, "--quality", *QUALITIES, "--rows", str(ROWS)])
+
+
+def run(pattern: str = "*") -> None:
+    """Makes what datasets are missing and trains the cells that match."""
+    for task in SOURCES:
+        if not all((ROOT / dataset(task, quality)).exists() for quality in QUALITIES):
+            make(task)
+    cells.run(SUITE, CELLS, pattern)
+
+
+def report() -> None:
+    """Prints the table and writes it as JSON: normalised returns, random 0 and expert 1.
+
+    A run's score is the mean of its last evaluations; intervals are Student's, over seeds.
+    """
+    groups: dict[tuple[str, str, str], list[dict]] = {}
+    checksums: dict[str, set[str]] = {}
+    for cell, config, metrics in cells.finished(SUITE, CELLS):
+        last = metrics[-EVALUATIONS:]
+        about = {key: config[key] for key in ("command", "git_commit", "versions", "device")}
+        about |= {"seed": cell.seed, "hours": metrics[-1]["wall_time"] / 3600}
+        about |= {"score": float(np.mean([m["eval/return_normalised"] for m in last]))}
+        about |= {"return": float(np.mean([m["eval/return_mean"] for m in last]))}
+        groups.setdefault((cell.task, cell.quality, cell.agent), []).append(about)
+        data = config["dataset"]
+        checksums.setdefault(data["path"], set()).add(data["checksum"])
+    for path, found in checksums.items():
+        if len(found) > 1:
+            sys.exit(f"{path}: runs of {len(found)} different files of this name; keep one's")
+    rows = []
+    for (task, quality, agent), runs in groups.items():
+        scores = stats.Scores.of({task: [run["score"] for run in runs]})
+        estimate = stats.aggregate(scores, stats.mean, interval=len(runs) > 1, method="student")
+        row = {"task": task, "quality": quality, "agent": agent, "score": str(estimate)}
+        row |= {"seeds": len(runs), "hours": float(np.mean([run["hours"] for run in runs]))}
+        row |= {"command": runs[0]["command"], "commit": runs[0]["git_commit"][:9], "runs": runs}
+        rows.append(row)
+        print(f"{task:<14}{quality:<15}{agent:<14}{row['score']}", flush=True)
+    path = cells.RESULTS / SUITE / "offline.json"
+    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+def _jaxrl(words: list[str]) -> None:
+    print("jaxrl " + " ".join(words), flush=True)
+    ended = subprocess.run([sys.executable, "-m", "jaxrl", *words], cwd=ROOT)
+    if ended.returncode != 0:
+        sys.exit(f"exit code {ended.returncode}; the same command goes on")

@@ -2,6 +2,7 @@
 
     python benchmarks/engines.py mjx [TASK ...]
     python benchmarks/engines.py warp [TASK ...]
+    python benchmarks/engines.py mjx [TASK ...] --instances 40    on 200 states instead of 1,000
 
 (a) One control step from the same float32 state and action, on 1,000 states that random play
 visits, with the solver iterations of jaxrl/envs/physics/engines.json: the largest
@@ -33,9 +34,9 @@ RESULTS = ROOT / "benchmarks" / "results" / "engines.json"
 FREE = 20
 
 
-def compare(name: str, kind: str) -> dict[str, Any]:
+def compare(name: str, kind: str, instances: int) -> dict[str, Any]:
     """The row of one task."""
-    states = visited(name)
+    states = visited(name, instances)
     count = len(states.actions)
     engine = engines.maker(task_named(name), kind, count)(
         states.env.model, states.env.engine.substeps
@@ -58,15 +59,15 @@ def compare(name: str, kind: str) -> dict[str, Any]:
             "off": int((worst > TOLERANCE).sum()),
         },
         "sensors 99 %": float(np.quantile(sensors.max(axis=1), 0.99)) if sensors.size else 0.0,
-        "free": free_running(states, step),
+        "free": free_running(states, step, instances),
         "seconds to first step": compiled,
     }
 
 
-def free_running(states: Visited, step) -> dict[str, float]:
-    """Error of the observation after FREE steps from the starts, over INSTANCES instances.
+def free_running(states: Visited, step, instances: int) -> dict[str, float]:
+    """Error of the observation after FREE steps from the starts.
 
-    All visited states step, so that nothing compiles anew; the first INSTANCES are the starts.
+    All visited states step, so that nothing compiles anew; the first `instances` are the starts.
     """
     native = jax.jit(jax.vmap(states.env.engine.step))
     ours = theirs = states.physics
@@ -74,7 +75,7 @@ def free_running(states: Visited, step) -> dict[str, float]:
     for _ in range(FREE):
         actions = random.permutation(states.actions)
         ours, theirs = step(ours, actions), native(theirs, actions)
-    a, b = (observations(states, x)[:INSTANCES] for x in (ours, theirs))
+    a, b = (observations(states, x)[:instances] for x in (ours, theirs))
     error = (np.abs(a - b) / np.maximum(1, np.abs(b))).max(axis=1)
     return {"median": float(np.median(error)), "max": float(error.max())}
 
@@ -84,13 +85,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engine", choices=["mjx", "warp"])
     parser.add_argument("tasks", nargs="*", help="all by default")
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="fewer for large models")
     arguments = parser.parse_args()
     every = {**registry.tasks(), **registry.goal_tasks()}
     done: set[str] = set()
     for name in arguments.tasks or sorted(every):
         if name in done or engines.unsupported(every[name], arguments.engine):
             continue
-        row = compare(name, arguments.engine)
+        row = compare(name, arguments.engine, arguments.instances)
         one, free = row["step"], row["free"]
         print(
             f"{name:<24} {arguments.engine:<5} one step: median {one['median']:.1e} 99 % "

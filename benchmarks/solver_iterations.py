@@ -2,8 +2,9 @@
 
     python benchmarks/solver_iterations.py mjx [TASK ...]
     python benchmarks/solver_iterations.py warp [TASK ...]
-    python benchmarks/solver_iterations.py warp --from-mjx       asks only whether mjx's pair passes
+    python benchmarks/solver_iterations.py warp [TASK ...] --from mjx    tries mjx's pair first
     python benchmarks/solver_iterations.py mjx --only-missing     what it lacks, without measuring
+    python benchmarks/solver_iterations.py mjx [TASK ...] --instances 40    on 200 states
 
 On 1,000 states that random play visits (from the task's starts and from poses of high reward) each
 engine and native take one control step from the same float32 state. A state's error is the largest
@@ -13,8 +14,12 @@ or closes may enlarge; some states are then off by more than 1e-3 whatever the s
 rule: no more states may be off by 1e-3 than with the model's own iterations, so none where that is
 possible. Of all pairs that pass, the one with the least iterations * line search iterations is
 taken, the most that the solver can spend on line searches. Tasks that differ in their reward alone
-share a measurement. Where warp was searched it took mjx's
-pair each time (the solvers are the same), and each pair costs it a compilation: so `--from-mjx`.
+share a measurement.
+
+warp compiles anew for each pair, and mjx takes minutes for a step of a model with thousands of
+possible contacts. Since the solvers are the same, `--from` tries the other engine's pair first, and
+takes it if no more states are off, in proportion, than the other engine's were with the model's own
+iterations; else it searches.
 
 Writes jaxrl/envs/physics/engines.json, which the engines read, and what was measured to
 benchmarks/results/solver_iterations.json. Tasks that are not named, nor such a task of one that is,
@@ -33,7 +38,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from visited import ROOT, Visited, errors, twins, visited
+from visited import INSTANCES, ROOT, Visited, errors, twins, visited
 
 from jaxrl.envs import registry
 from jaxrl.envs.physics import engines
@@ -107,9 +112,9 @@ def warp_stepper(states: Visited) -> Stepper:
 STEPPERS = {"mjx": mjx_stepper, "warp": warp_stepper}
 
 
-def search(states: Visited, step: Stepper, only: tuple[int, int] | None = None) -> dict[str, Any]:
-    """The smallest pair that passes, or `only` if it does, else the model's own; with its errors
-    and those of the model's own iterations."""
+def search(states: Visited, step: Stepper, other: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The smallest pair that passes, with its errors and those of the model's own iterations; or
+    that of the other engine's row, if it passes."""
     own = (int(states.env.model.opt.iterations), int(states.env.model.opt.ls_iterations))
     measured: dict[tuple[int, int], dict[str, float]] = {}
 
@@ -124,11 +129,14 @@ def search(states: Visited, step: Stepper, only: tuple[int, int] | None = None) 
             }
         return measured[pair]
 
-    allowed = measure(own)["off"]
-    best = own
-    if only:
-        best = only if measure(only)["off"] <= allowed else own
-    for iterations in (n for n in ITERATIONS if n <= own[0] and not only):
+    if other:
+        error = measure(tuple(other["solver"]))
+        share = other["error of own"]["off"] / other["states"]
+        if error["off"] <= share * len(states.actions):
+            row = {"solver": other["solver"], "states": len(states.actions), "error": error}
+            return row | {"own solver": list(own), "error of own": other["error of own"]}
+    allowed, best = measure(own)["off"], own
+    for iterations in (n for n in ITERATIONS if n <= own[0]):
         if iterations * LINE_SEARCH[0] >= best[0] * best[1]:
             break
         if measure((iterations, own[1]))["off"] > allowed:
@@ -160,7 +168,8 @@ def main() -> None:
     parser.add_argument("engine", choices=sorted(STEPPERS))
     parser.add_argument("tasks", nargs="*", help="all by default")
     parser.add_argument("--only-missing", action="store_true", help="measure nothing")
-    parser.add_argument("--from-mjx", action="store_true", help="try mjx's pair alone")
+    parser.add_argument("--from", dest="other", choices=sorted(STEPPERS), help="try its pair first")
+    parser.add_argument("--instances", type=int, default=INSTANCES, help="fewer for large models")
     arguments = parser.parse_args()
     all_tasks = {**registry.tasks(), **registry.goal_tasks()}
     done: set[str] = set()
@@ -175,13 +184,13 @@ def main() -> None:
             row = {}
         else:
             began = time.monotonic()
-            states = visited(name)
-            table = json.loads(engines.TABLE.read_text())
-            pair = table[name]["mjx"].get("solver") if arguments.from_mjx else None
-            if arguments.from_mjx and not pair:
+            states = visited(name, arguments.instances)
+            results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+            other = results.get(f"{name} {arguments.other}")
+            if arguments.other and not other:
                 continue
-            only = tuple(pair) if pair else None
-            row = search(states, STEPPERS[arguments.engine](states), only)
+            row = search(states, STEPPERS[arguments.engine](states), other)
+            row |= {"from": arguments.other} if arguments.other else {}
             took = time.monotonic() - began
             error, own = row["error"], row["error of own"]
             print(

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 from tests.envs.poses import POSES  # noqa: E402
 
 INSTANCES, ROUNDS, STEPS = 200, 5, 25
-"""A round of states is taken every STEPS steps of play by INSTANCES instances."""
+"""A round of states is taken every STEPS steps of play by so many instances, by default."""
 
 
 def task_named(name: str) -> Task:
@@ -76,19 +76,19 @@ class Visited:
     native: Physics
 
 
-def visited(name: str, seed: int = 0) -> Visited:
-    """INSTANCES * ROUNDS states of random play on `native`, from starts and high-reward poses."""
+def visited(name: str, instances: int = INSTANCES, seed: int = 0) -> Visited:
+    """instances * ROUNDS states of random play on `native`, from starts and high-reward poses."""
     env = MujocoEnv(task_named(name))
     low, high = np.array(env.spec.action_low), np.array(env.spec.action_high)
     random = np.random.RandomState(seed)
-    bias = random.uniform(-1, 1, (INSTANCES, len(low)))
+    bias = random.uniform(-1, 1, (instances, len(low)))
 
     def act() -> np.ndarray:
         noise = np.clip(bias + random.uniform(-1, 1, bias.shape), -1, 1)
         return np.float32(low + (high - low) * (noise + 1) / 2)
 
     step = jax.jit(jax.vmap(env.step))
-    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(seed), INSTANCES))
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(seed), instances))
     rounds = []
     for _ in range(ROUNDS):
         actions = act()

@@ -16,19 +16,18 @@ def orthogonal(scale: float) -> Initializer:
     """Weights [..., I, O], `scale` times an orthogonal matrix drawn uniformly (Saxe et al., 2014,
     arXiv 1312.6120): rows are orthonormal, or columns, whichever there are fewer of.
 
-    It is `flax.linen.initializers.orthogonal` in law, without its QR factorisation: on a processor
-    that is a call of LAPACK which hands its work to the pool of threads that it runs on, and two at
-    once on two cores wait for each other for ever (jax 0.10).
+    It is `flax.linen.initializers.orthogonal` to rounding, without its QR factorisation: on a
+    processor that is a call of LAPACK which hands its work to the pool of threads that it runs on,
+    and two at once on two cores wait for each other for ever (jax 0.10).
     """
 
     def init(key: Array, shape: Sequence[int], dtype: Any = jnp.float32, _: Any = None) -> Array:
         *lead, rows, columns = shape
-        gaussian = jax.random.normal(key, (*lead, min(rows, columns), max(rows, columns)))
-        flat = jax.vmap(_orthonormal)(gaussian.reshape(-1, *gaussian.shape[-2:]))
-        weights = flat.reshape(gaussian.shape)
-        return (scale * (weights if rows <= columns else jnp.swapaxes(weights, -1, -2))).astype(
-            dtype
-        )
+        tall = jax.random.normal(key, (*lead, max(rows, columns), min(rows, columns)))
+        flat = jnp.swapaxes(tall, -1, -2).reshape(-1, *tall.shape[:-3:-1])
+        wide = jax.vmap(_orthonormal)(flat).reshape(*lead, *tall.shape[:-3:-1])
+        weights = wide if rows < columns else jnp.swapaxes(wide, -1, -2)
+        return (scale * weights).astype(dtype)
 
     return init
 

@@ -50,7 +50,8 @@ def modes() -> None:
         sampled = multimodal.actions(agent, state, explore=True)
         greedy = multimodal.judged(multimodal.actions(agent, state, explore=False))
         about = {"actions": sampled, "paths": multimodal.paths(agent, state), "seconds": seconds}
-        about |= {**multimodal.judged(sampled), "greedy": greedy}
+        about |= multimodal.judged(sampled)
+        about |= {f"greedy {k}": v for k, v in greedy.items()}
         found[name] = about
         print(
             f"{name:<24}kept {about['kept']:>4.0%}  invalid {about['invalid']:>4.0%}   greedy: "

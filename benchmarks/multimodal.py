@@ -17,8 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrl import agents
+from jaxrl import agents, diffusion
 from jaxrl.agents import _offline
+from jaxrl.agents.diffusion_ql import DiffusionQL
+from jaxrl.agents.fql import FQL
+from jaxrl.agents.idql import IDQL
 from jaxrl.envs.core import EnvSpec
 from jaxrl.replay.ring import Batch
 
@@ -30,22 +33,29 @@ POINTS = np.float32(0.7 * np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1))
 DEVIATION = 0.06
 NOISE = 0.2
 """Share of the data that are uniform."""
-UPDATES = 20_000
+UPDATES = 10_000
 SAMPLES = 4096
 
+PLAIN = {"widths": (128, 128)}
+VALUED = {**PLAIN, "scale_rewards": False}
+RESIDUAL = {**VALUED, "width": 128, "blocks": 2}
 CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bc": ("bc", {}),
-    "iql": ("iql", {"scale_rewards": False}),
-    "td3_bc": ("td3_bc", {}),
-    "cfpi, one Gaussian": ("cfpi", {"components": 1, "scale_rewards": False}),
-    "cfpi, 12 Gaussians": ("cfpi", {"components": 12, "scale_rewards": False}),
-    "cloning by diffusion": ("idql", {"samples": 1, "scale_rewards": False}),
-    "idql": ("idql", {"scale_rewards": False}),
-    "diffusion_ql": ("diffusion_ql", {}),
-    "fql": ("fql", {}),
-    "eda": ("eda", {"scale_rewards": False}),
+    "bc": ("bc", PLAIN),
+    "iql": ("iql", VALUED),
+    "td3_bc": ("td3_bc", PLAIN),
+    "cfpi, 1 Gaussian": ("cfpi", {**VALUED, "components": 1}),
+    "cfpi, 12 Gaussians": ("cfpi", {**VALUED, "components": 12}),
+    "cloning, 5 levels": ("idql", {**RESIDUAL, "samples": 1}),
+    "cloning, 20 levels": (
+        "idql",
+        {**RESIDUAL, "samples": 1, "train_steps": 20, "sampling_steps": 20},
+    ),
+    "idql": ("idql", RESIDUAL),
+    "diffusion_ql": ("diffusion_ql", {**PLAIN, "layer_norm": True}),
+    "fql": ("fql", PLAIN),
+    "eda": ("eda", {**RESIDUAL, "levels": 8, "sampling_steps": 8}),
 }
-"""Agent and settings that differ from its defaults; rewards are left as they are."""
+"""Agent and settings that differ from its defaults: small networks, rewards as they are."""
 
 SPEC = EnvSpec("ways", 1, 2, (-1.0, -1.0), (1.0, 1.0), 1, 1.0)
 
@@ -90,8 +100,8 @@ def learn(name: str) -> tuple[Any, Any, float]:
 
 def actions(agent: Any, state: Any, explore: bool) -> np.ndarray:
     """SAMPLES actions of the policy, [SAMPLES, 2]."""
-    act = jax.jit(lambda key: agent.act(state, jnp.zeros((SAMPLES, 1)), key, explore))
-    return np.asarray(act(jax.random.key(2)))
+    act = jax.jit(lambda state, obs, key: agent.act(state, obs, key, explore))
+    return np.asarray(act(state, jnp.zeros((SAMPLES, 1)), jax.random.key(2)))
 
 
 def judged(action: np.ndarray) -> dict[str, float]:
@@ -103,13 +113,23 @@ def judged(action: np.ndarray) -> dict[str, float]:
 
 
 def paths(agent: Any, state: Any, count: int = 60) -> np.ndarray | None:
-    """Denoising paths [steps + 1, count, 2] of a diffusion agent's behaviour policy, else None."""
-    if not hasattr(agent, "behaviour"):
+    """Denoising paths [steps + 1, count, 2] of an agent's diffusion policy, None if it has none."""
+    if isinstance(agent, IDQL | DiffusionQL):
+        network, predicts, params = agent._network, "noise", state.target_actor
+    elif isinstance(agent, FQL):
+        network, predicts, params = agent._flow, "velocity", state.actor["flow"]
+    else:
         return None
-    sampler, denoise = agent.behaviour(state, jnp.zeros((count, 1)))
+    sampler = agent._sampler()
     key, start_key = jax.random.split(jax.random.key(3))
     start = sampler.process.prior(start_key, (count, 2))
-    return np.asarray(jax.jit(lambda: sampler.path(key, denoise, start).x)())
+
+    @jax.jit
+    def walk(params: Any, state: Any, obs: Array) -> Array:
+        denoise = diffusion.denoiser(sampler.process, predicts, network(params, state, obs))
+        return sampler.path(key, denoise, start).x
+
+    return np.asarray(walk(params, state, jnp.zeros((count, 1))))
 
 
 def draw(found: dict[str, dict[str, Any]], path: Path) -> None:

@@ -10,6 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +32,7 @@ from jaxrl.errors import UsageError
 from tests.envs.episodes import assert_equal, keys, random_actions, rows
 from tests.train.compiling import quick_compilation  # noqa: F401
 
+ROOT = Path(__file__).parents[2]
 WARP = importlib.util.find_spec("warp") is not None
 needs_warp = pytest.mark.skipif(not WARP, reason="warp-lang is not installed (extra cuda)")
 ENGINES = ["mjx", pytest.param("warp", marks=needs_warp)]
@@ -354,6 +359,26 @@ def test_auto_picks_by_device(monkeypatch, platform, version, warp, lacks, chose
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if warp else None)
     monkeypatch.setattr(engines, "unsupported", lambda task, kind: ["x"] if kind in lacks else [])
     assert engines.choose(registry.tasks()["walker-walk"], "auto") == chosen
+
+
+POOL = """
+import jaxrl
+jaxrl.make("cartpole-swingup", physics="mjx")
+import jax, pathlib
+jax.devices()
+threads = [(t / "comm").read_text().strip() for t in pathlib.Path("/proc/self/task").iterdir()]
+print(threads.count("tf_XLAEigen"))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
+@pytest.mark.parametrize("given", [None, "3"])
+def test_mjx_asks_for_threads_unless_told_otherwise(given):
+    env = {k: v for k, v in os.environ.items() if k != "NPROC"} | {"JAX_PLATFORMS": "cpu"}
+    env |= {"NPROC": given} if given else {}
+    ended = subprocess.run([sys.executable, "-c", POOL], env=env, cwd=ROOT, capture_output=True)
+    expected = int(given) if given else max(engines.THREADS, os.cpu_count() or 1)
+    assert int(ended.stdout) == expected, ended.stderr
 
 
 @pytest.mark.skipif(WARP, reason="warp-lang is installed")

@@ -81,7 +81,7 @@ def test_large_batches_do_not_wait_for_themselves():
     ended = subprocess.run(
         [sys.executable, "-c", ON_ONE_CORE],
         cwd=ROOT,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "NPROC": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -11,6 +11,7 @@ import copy
 import functools
 import importlib.util
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ from jaxrl.errors import UsageError
 
 NAMES = ("native", "mjx", "warp")
 TABLE = Path(__file__).parent / "engines.json"
+
+THREADS = 8
+"""Of XLA's pool for mjx on a processor, at least."""
 
 MakeEngine = Callable[[mujoco.MjModel, int], Engine]
 
@@ -106,7 +110,21 @@ def choose(task: Task, physics: str) -> str:
             f"{task.name} cannot run on {physics}, which lacks: {'; '.join(missing)}; "
             "use physics 'native'"
         )
+    if physics == "mjx":
+        _ask_for_threads()
     return physics
+
+
+def _ask_for_threads() -> None:
+    """Has jax start a pool of more threads than it factorises batches of matrices at once.
+
+    On a processor such a call of LAPACK waits, in a thread of XLA's pool, for the others of that
+    pool. mjx makes several at once; where the pool has two threads, as it has on two cores, they
+    may wait for each other for ever (jax 0.10). It has `NPROC` threads if that is set before jax
+    starts; afterwards it has no effect.
+    """
+    if (os.cpu_count() or 1) < THREADS:
+        os.environ.setdefault("NPROC", str(THREADS))
 
 
 def _automatic(task: Task) -> str:

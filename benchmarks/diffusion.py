@@ -42,16 +42,16 @@ NETWORK = {"widths": (256, 256, 256)}
 def modes() -> None:
     """Trains, judges and draws every policy class."""
     data = multimodal.data()
+    whole = multimodal.judged(data)
     found: dict[str, dict[str, Any]] = {
-        "data": {"actions": data, "seconds": 0.0, **multimodal.judged(data)}
+        "the data": {"actions": data, "seconds": 0.0, **whole, **_greedy(whole)}
     }
     for name in multimodal.CLASSES:
         agent, state, seconds = multimodal.learn(name)
         sampled = multimodal.actions(agent, state, explore=True)
         greedy = multimodal.judged(multimodal.actions(agent, state, explore=False))
         about = {"actions": sampled, "paths": multimodal.paths(agent, state), "seconds": seconds}
-        about |= multimodal.judged(sampled)
-        about |= {f"greedy {k}": v for k, v in greedy.items()}
+        about |= {**multimodal.judged(sampled), **_greedy(greedy)}
         found[name] = about
         print(
             f"{name:<24}kept {about['kept']:>4.0%}  invalid {about['invalid']:>4.0%}   greedy: "
@@ -65,6 +65,10 @@ def modes() -> None:
     ]
     _write("modes", rows, updates=multimodal.UPDATES, samples=multimodal.SAMPLES)
     multimodal.draw(found, ROOT / "docs" / "images" / "diffusion_modes.png")
+
+
+def _greedy(judged: dict[str, float]) -> dict[str, float]:
+    return {f"greedy {name}": share for name, share in judged.items()}
 
 
 def cost() -> None:

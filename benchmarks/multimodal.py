@@ -142,6 +142,7 @@ def draw(found: dict[str, dict[str, Any]], path: Path) -> None:
     rows = -(-(len(found) + len(walks)) // columns)
     figure = Figure(figsize=(2.1 * columns, 2.35 * rows), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(h_pad=0.08)
     axes = iter(figure.subplots(rows, columns, squeeze=False).flat)
     for name, about in found.items():
         axis = _square(next(axes), name)

@@ -134,7 +134,8 @@ def search(states: Visited, step: Stepper, other: dict[str, Any] | None = None) 
         share = other["error of own"]["off"] / other["states"]
         if error["off"] <= share * len(states.actions):
             row = {"solver": other["solver"], "states": len(states.actions), "error": error}
-            return row | {"own solver": list(own), "error of own": other["error of own"]}
+            row |= {"own solver": list(own), "error of own": other["error of own"]}
+            return row | {"from": "the other engine, whose error of own this is"}
     allowed, best = measure(own)["off"], own
     for iterations in (n for n in ITERATIONS if n <= own[0]):
         if iterations * LINE_SEARCH[0] >= best[0] * best[1]:
@@ -190,7 +191,6 @@ def main() -> None:
             if arguments.other and not other:
                 continue
             row = search(states, STEPPERS[arguments.engine](states), other)
-            row |= {"from": arguments.other} if arguments.other else {}
             took = time.monotonic() - began
             error, own = row["error"], row["error of own"]
             print(

@@ -37,12 +37,14 @@ AGENTS = {
 """Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting;
 "random" acts uniformly at random but for its last block."""
 
-SMALL = "--num-envs 8 --env-steps-per-update 2 --eval-every 5000 --eval-episodes 100"
+MAZE = "--num-envs 64 --env-steps-per-update 8 --eval-every 25600 --eval-episodes 100"
+SPIRAL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
     "--chunk-steps 5120 --eval-episodes 100"
 )
-"""Of the loop: point mazes; and bodies, with JaxGCRL's instances, replay and update ratio."""
+"""Of the loop: point mazes; the spiral; and bodies, with JaxGCRL's instances, replay and update
+ratio."""
 
 FIGURES = ("success", "success_easy", "time_near_goal", "final_distance")
 """Of an evaluation, in the table."""
@@ -84,8 +86,8 @@ class Cell:
         return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
 
 
-MAZES = {"point-umaze": 50_000, "point-medium": 100_000}
-SPIRAL, REACH, FAR = 100_000, 2_000_128, 5_000_192
+MAZES = {"point-umaze": 204_800, "point-medium": 409_600}
+WOUND, REACH, FAR = 100_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
 REACH_LOOP = f"{LARGE} --eval-every 100096"
 FAR_LOOP = f"{LARGE} --eval-every 250112"
@@ -93,13 +95,13 @@ PEER_LOOP = "--chunk-steps 5120 --eval-episodes 100 --eval-every 250112"
 
 CELLS = [
     *(
-        Cell(task, agent, steps, SMALL, seed)
+        Cell(task, agent, steps, MAZE, seed)
         for task, steps in MAZES.items()
         for agent in ("crl", "sac-her", "sac")
         for seed in range(3)
     ),
-    *(Cell("point-spiral", "sgcrl", SPIRAL, SMALL, seed) for seed in range(3)),
-    Cell("point-spiral", "random", SPIRAL, SMALL),
+    *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),
+    Cell("point-spiral", "random", WOUND, SPIRAL),
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),

@@ -53,6 +53,9 @@ class CRL:
     """Weight of the squared logsumexp, on the loss's own axis (JaxGCRL's code)."""
     entropy_per_action: float = -0.5
     """Target entropy in nats per action dimension (JaxGCRL's code)."""
+    absorbing: bool = static(True)
+    """A terminated episode stays where it ended, so that ending early makes all further goals
+    unlikely; JaxGCRL's law of future goals stops at the end and does not tell."""
     random_goals: float = 0.0
     """Share of the policy's batch whose goals are those of other rows (SGCRL: half)."""
     energy: Literal["l2", "squared_l2", "dot", "cosine"] = static("l2")
@@ -126,6 +129,7 @@ class CRL:
             achieved=self.achieved,
             commanded=self.commanded,
             batch_size=self.batch_size,
+            absorbing=self.absorbing,
         )
 
     def init(self, key: Array, spec: EnvSpec) -> State:
@@ -293,6 +297,7 @@ class CRL:
 
 
 SGCRL = CRL(
+    absorbing=False,
     logsumexp_penalty=0.01,
     random_goals=0.5,
     energy="dot",

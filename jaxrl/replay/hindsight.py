@@ -25,6 +25,9 @@ from jaxrl.replay.ring import Batch, Rows
 
 Array = jax.Array
 
+FOREVER = 1_000_000
+"""Steps left where an episode stays for ever where it ended: as none, unless gamma > 1 - 1e-6."""
+
 
 @struct.dataclass
 class HindsightState:
@@ -66,6 +69,9 @@ class Hindsight:
     """Probability that a row gets a new goal."""
     radius: Array | float = 0.0
     """Distance, in the goal's unit, under which a new goal counts as reached."""
+    absorbing: bool = struct.field(pytree_node=False, default=False)
+    """A terminated episode stays where it ended, for ever, so that the geometric law of its future
+    goals is not cut off there; an episode that the clock or the newest row ends is."""
     dense: bool = struct.field(pytree_node=False, default=False)
     """Reward a new goal by minus the distance, as a task with a dense reward does."""
 
@@ -150,7 +156,12 @@ class Hindsight:
             row = end
         else:
             uniform = jax.random.uniform(key, (self.batch_size,))
-            row = row + steps_ahead(uniform, end - row, self.discount, self.law)
+            left = end - row
+            if self.absorbing:
+                flags = state.rows.flags[end % self.time_slots, instance]
+                left = jnp.where((flags & ring.TERMINATED) > 0, FOREVER, left)
+            ahead = steps_ahead(uniform, left, self.discount, self.law)
+            row = row + jnp.minimum(ahead, jnp.maximum(end - row, 1))
         return state.rows.obs[row % self.time_slots, instance, slice(*self.achieved)]
 
     def _reward(self, obs: Array, goal: Array) -> Array:

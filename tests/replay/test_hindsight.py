@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from jaxrl.replay.hindsight import Hindsight, steps_ahead
-from jaxrl.replay.ring import LAST, Rows
+from jaxrl.replay.ring import LAST, TERMINATED, TRUNCATED, Rows
 from tests.replay.episodes import Stream, filled, first_row
 
 GAMMA, NUM_ENVS, SLOTS = 0.9, 7, 150 // 7  # 150 is no multiple of 7
@@ -112,11 +112,36 @@ def test_steps_ahead_in_the_replay_follow_the_law():
         chi_square(np.bincount(steps - 1, minlength=len(weights)), weights)
 
 
+@pytest.mark.parametrize("end", [0, TERMINATED, TRUNCATED, TERMINATED | TRUNCATED])
+def test_a_terminated_episode_stays_where_it_ended(end):
+    """The twin goes on for ever from the last row; a cut-off episode keeps the truncated law."""
+    length, count = 12, 1 << 16
+    replay = hindsight(count, time_slots=length, num_envs=1, absorbing=True)
+    obs = np.zeros((length, 1, 6), np.float32)
+    obs[:, 0, 0] = np.arange(length)
+    zeros = jnp.zeros((length, 1))
+    flags = zeros.astype(jnp.uint8).at[-1].set(end)
+    rows = Rows(jnp.asarray(obs), zeros[..., None], zeros, flags)
+    batch = sample(replay, filled(replay, rows, length), length, jax.random.key(0))
+    row, goal = np.asarray(batch.obs_tm1[:, 0], int), np.asarray(batch.obs_tm1[:, 3], int)
+    np.testing.assert_array_equal(batch.weight == 0, row == length - 1)
+    for start in (0, 5, 9, 10):
+        left = length - 1 - start
+        weights = GAMMA ** np.arange(left, dtype=np.float64)
+        if end & TERMINATED:
+            weights[-1] /= 1 - GAMMA  # all the steps of the stay
+        steps = (goal - row)[row == start]
+        assert steps.min() >= 1
+        chi_square(np.bincount(steps - 1, minlength=left), weights)
+
+
 @pytest.mark.parametrize("strategy", ["future", "final"])
+@pytest.mark.parametrize("absorbing", [False, True])
 @pytest.mark.parametrize("t", [2, 5, SLOTS, SLOTS + 1, 3 * SLOTS - 4])
-def test_goals_are_later_rows_of_the_same_episode(strategy, t):
+def test_goals_are_later_rows_of_the_same_episode(strategy, absorbing, t):
     stream = Stream(3 * SLOTS, NUM_ENVS, longest=12)
-    batch, (row, instance, episode) = drawn(hindsight(strategy=strategy), stream, t)
+    replay = hindsight(strategy=strategy, absorbing=absorbing)
+    batch, (row, instance, episode) = drawn(replay, stream, t)
     goal = batch.obs_tm1[:, 3:].astype(int)
     eligible = batch.weight > 0
     assert 0 < eligible.sum() < len(row) or t == 2

@@ -1,12 +1,13 @@
 """Diffusion policies beside others: what they can express, what they learn offline, what they cost.
 
     python benchmarks/diffusion.py modes        eight equally good ways: kept, and invalid samples
-    python benchmarks/diffusion.py cost         milliseconds beside bare matrix products
+    python benchmarks/diffusion.py cost [AGENT ...]    milliseconds beside bare matrix products
     python benchmarks/diffusion.py run [PATTERN]   makes datasets and trains offline what is missing
     python benchmarks/diffusion.py report       the table of what is there
 
-`modes`, `cost` and `report` (as offline) write benchmarks/results/diffusion/NAME.json, and `modes`
-docs/images/diffusion_modes.png. How runs are resumed, kept and counted: benchmarks/cells.py.
+`modes`, `cost` (as cost_AGENT) and `report` (as offline) write benchmarks/results/diffusion/
+NAME.json, and `modes` docs/images/diffusion_modes.png. How runs are resumed, kept and counted:
+benchmarks/cells.py.
 """
 
 from __future__ import annotations
@@ -71,31 +72,33 @@ def _greedy(judged: dict[str, float]) -> dict[str, float]:
     return {f"greedy {name}": share for name, share in judged.items()}
 
 
-def cost() -> None:
-    """Times an action batch and an update of every denoising policy, by steps and precision."""
-    kinds: dict[str, Callable[[int], dict[str, Any]]] = {
-        "diffusion_ql": lambda n: {**NETWORK, "samples": 1, "train_steps": n, "sampling_steps": n},
-        "idql": lambda n: {"samples": 1, "train_steps": n, "sampling_steps": n},
-        "fql": lambda n: {**NETWORK, "sampling_steps": n},
-    }
+COSTS: dict[str, Callable[[int], dict[str, Any]]] = {
+    "diffusion_ql": lambda n: {**NETWORK, "samples": 1, "train_steps": n, "sampling_steps": n},
+    "idql": lambda n: {"samples": 1, "train_steps": n, "sampling_steps": n},
+    "fql": lambda n: {**NETWORK, "sampling_steps": n},
+}
+"""Denoising policies, and their settings for a number of steps."""
+
+
+def cost(kind: str) -> None:
+    """Times an action batch and an update of a denoising policy, by steps and precision."""
     rows = []
-    for kind, settings in kinds.items():
-        for precision in ("float32", "bfloat16"):
-            for steps in STEPS:
-                given = settings(steps)
-                agent = agents.default(kind)
-                agent = dataclasses.replace(agent, **given, precision=precision).canonical()
-                row = {"agent": kind, "precision": precision, "steps": steps}
-                rows.append(row | _timed(agent))
-                print(
-                    "  ".join(
-                        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
-                        for k, v in rows[-1].items()
-                    ),
-                    flush=True,
-                )
-                jax.clear_caches()
-    _write("cost", rows, environments=ENVIRONMENTS)
+    for precision in ("float32", "bfloat16"):
+        for steps in STEPS:
+            given = COSTS[kind](steps)
+            agent = agents.default(kind)
+            agent = dataclasses.replace(agent, **given, precision=precision).canonical()
+            row = {"agent": kind, "precision": precision, "steps": steps}
+            rows.append(row | _timed(agent))
+            print(
+                "  ".join(
+                    f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}"
+                    for k, v in rows[-1].items()
+                ),
+                flush=True,
+            )
+            jax.clear_caches()
+    _write(f"cost_{kind}", rows, environments=ENVIRONMENTS)
 
 
 def _timed(agent: Any) -> dict[str, float]:
@@ -155,8 +158,9 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["modes"]:
             modes()
-        case ["cost"]:
-            cost()
+        case ["cost", *kinds] if set(kinds) <= set(COSTS):
+            for kind in kinds or COSTS:
+                cost(kind)
         case ["run", *pattern] if len(pattern) < 2:
             offline_cells.run(*pattern)
         case ["report"]:

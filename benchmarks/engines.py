@@ -108,7 +108,8 @@ def main() -> None:
         }
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
         for twin in twins(name):
-            results[f"{twin} {arguments.engine}"] = row | {"measured on": name} | about
+            of = {"task": twin, "engine": arguments.engine, "measured on": name}
+            results[f"{twin} {arguments.engine}"] = of | row | about
             done.add(twin)
         write(RESULTS, results)
         jax.clear_caches()

@@ -190,7 +190,7 @@ def throughput() -> None:
         "jaxgcrl_train": JAXGCRL_STEPS,
         "times_jaxgcrl": rates["train"] / JAXGCRL_STEPS,
         "command": command_line(),
-        "git_commit": git_commit(),
+        "commit": git_commit(),
         "versions": versions(),
         "device": device(),
     }

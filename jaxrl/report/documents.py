@@ -9,10 +9,12 @@ A manifest.json beside the tracked runs says which file comes from which runs:
                  "columns": {"what": "interval_of", "seconds": "seconds:.3f"}}]}
 
 `root` and the runs are relative to the manifest, files to the root. Without "rows" a benchmark's
-file is the one row. Rows that agree in all "columns" become one line where there is a "spread",
-such as {"{method}, {runs} runs": "coverage:.1%"}: a column for each heading that rows fill in. A
-table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source without its command and
-its commit is refused.
+file is the one row; with "parts", such as "envs, *", the rows are those of every part of the file
+whose name matches, or such parts themselves. A cell that a row has nothing for stays empty, and
+"step.max:.1e" is an entry of an entry. Rows that agree in all "columns"
+become one line where there is a "spread", such as {"{method}, {runs} runs": "coverage:.1%"}: a
+column for each heading that rows fill in. A table stands between `<!-- table: NAME -->` and
+`<!-- end -->`. A source without its command and its commit is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ from jaxrl.report.runs import METRIC, collect, short_commit
 from jaxrl.report.summary import Summary
 
 MANIFEST = "manifest.json"
+SPELLED_OUT = 4
+"""Commands under a table; of more only the first and their number."""
 STAMP = "Source"
 """Of a picture: what it was drawn from."""
 
@@ -162,18 +167,40 @@ def _table(document: Document) -> str:
         return tables.as_markdown(_summary(document))
     (source,) = document.sources
     content = json.loads(source.read_text())
-    rows = content[document.entry["rows"]] if "rows" in document.entry else [content]
-    records = list(rows.values()) if isinstance(rows, dict) else rows
+    records = _records(content, document.entry)
     for record in records:
         origin = {**content, **record}
         for key in ("command", "commit"):
             if origin.get(key) in (None, "", "unknown"):
                 raise UsageError(f"{source}: a row without its {key} is refused")
     lines = _lines(records, document.entry["columns"], document.entry.get("spread", {}))
-    commands = dict.fromkeys({**content, **r}["command"] for r in records)
-    made = dict.fromkeys(short_commit({**content, **r}["commit"]) for r in records)
+    commands = list(dict.fromkeys({**content, **r}["command"] for r in records))
+    made = list(dict.fromkeys(short_commit({**content, **r}["commit"]) for r in records))
+    if len(commands) > SPELLED_OUT:
+        said = f"`{commands[0]}` and {len(commands) - 1} more commands at commits"
+        return "\n".join([*lines, "", f"Made by {said} that `{source.name}` names row by row."])
     said = " and ".join(f"`{c}`" for c in commands)
     return "\n".join([*lines, "", f"Made by {said} at commit {', '.join(made)}."])
+
+
+def _records(content: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """A benchmark's rows, as the manifest says where they are.
+
+    Raises:
+      UsageError: a column that no row has.
+    """
+    if "parts" in entry:
+        parts = [part for name, part in content.items() if fnmatch(name, entry["parts"])]
+        rows: Any = [
+            {**p, **row} for p in parts for row in (p[entry["rows"]] if "rows" in entry else [p])
+        ]
+    else:
+        rows = content[entry["rows"]] if "rows" in entry else [content]
+    records = list(rows.values()) if isinstance(rows, dict) else rows
+    for spec in [*entry["columns"].values(), *entry.get("spread", {}).values()]:
+        if not any(_cell(record, spec) for record in records):
+            raise UsageError(f"{entry['file']}, table {entry['name']}: no row has {spec!r}")
+    return records
 
 
 def _lines(
@@ -193,5 +220,8 @@ def _lines(
 
 
 def _cell(record: dict[str, Any], spec: str) -> str:
-    key, _, form = spec.partition(":")
-    return format(record[key], form)
+    keys, _, form = spec.partition(":")
+    value: Any = record
+    for key in [keys] if keys in record else keys.split("."):
+        value = value.get(key, "") if isinstance(value, dict) else ""
+    return "" if value == "" else format(value, form)

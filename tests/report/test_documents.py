@@ -116,6 +116,56 @@ def test_a_benchmark_without_command_or_commit_is_refused(project, key):
         update(document)
 
 
+def test_parts_that_are_rows_and_entries_of_entries(project):
+    """A line for each task, a column for each engine; many commands are counted."""
+    parts = {
+        f"{task} {engine}": {
+            "command": f"python b.py {engine} {task}",
+            **{"commit": "abcdef0123456", "task": task, "engine": engine, "step": {"99 %": 1e-6}},
+        }
+        for task in ("a", "b", "c")
+        for engine in ("x", "y")
+        if task + engine != "cy"
+    }
+    (project / "results" / "speed.json").write_text(json.dumps(parts))
+    path = project / "results" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    speed = manifest["tables"][1]
+    del speed["rows"]
+    speed |= {"parts": "*", "columns": {"task": "task"}, "spread": {"{engine}": "step.99 %:.0e"}}
+    path.write_text(json.dumps(manifest))
+    (table,) = documents([project / "results" / "speed.json"])
+    assert update(table)
+    text = (project / "README.md").read_text()
+    assert "| task | x | y |\n|---|---|---|\n| a | 1e-06 | 1e-06 |\n" in text
+    assert "| c | 1e-06 |  |\n\nMade by `python b.py x a` and 4 more commands at commits" in text
+
+
+def test_rows_of_every_part_whose_name_matches(project):
+    """Each part has a command and a commit of its own; what a row lacks stays empty."""
+    about = {"command": "python b.py a", "commit": "abcdef0123456"}
+    parts = {
+        "a, x": {**about, "rows": [{"x": 1, "s": 2.0}]},
+        "a, y": {**about, "commit": "123456789", "rows": [{"x": 2}]},
+        "b": {**about, "rows": [{"x": 3}]},
+    }
+    (project / "results" / "speed.json").write_text(json.dumps(parts))
+    path = project / "results" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["tables"][1]["parts"] = "a, *"
+    path.write_text(json.dumps(manifest))
+    (table,) = documents([project / "results" / "speed.json"])
+    assert update(table)
+    text = (project / "README.md").read_text()
+    assert "| 1 | 2.000 |\n| 2 |  |\n\nMade by" in text
+    assert text.endswith("Made by `python b.py a` at commit abcdef012, 123456789.\n<!-- end -->\n")
+    manifest["tables"][1]["columns"]["seconds"] = "sec:.3f"
+    path.write_text(json.dumps(manifest))
+    (table,) = documents([project / "results" / "speed.json"])
+    with pytest.raises(UsageError, match="table speed: no row has 'sec"):
+        update(table)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -29,13 +29,19 @@ RESULTS = cells.RESULTS / SUITE
 AGENTS = {
     "crl": ("crl", ""),
     "crl-peer": ("crl", "--peer-settings code"),
+    "crl-dot": (
+        "crl",
+        "--energy dot --loss forward --critics 1 --no-entropy --random-goals 0.5 "
+        "--logsumexp-penalty 0.01 --activation relu",
+    ),
     "sgcrl": ("sgcrl", ""),
     "random": ("sgcrl", "--learning-starts 99992"),
     "sac": ("sac", ""),
     "sac-her": ("sac", "--hindsight future"),
 }
-"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting;
-"random" acts uniformly at random but for its last block."""
+"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting; "crl-dot" has SGCRL's
+settings, but a new goal in every episode; "random" acts uniformly at random, its last block aside.
+"""
 
 MAZE = "--num-envs 64 --env-steps-per-update 8 --eval-every 25600 --eval-episodes 100"
 SPIRAL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
@@ -97,7 +103,7 @@ CELLS = [
     *(
         Cell(task, agent, steps, MAZE, seed)
         for task, steps in MAZES.items()
-        for agent in ("crl", "sac-her", "sac")
+        for agent in ("crl", "crl-dot", "sac-her", "sac")
         for seed in range(3)
     ),
     *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import jaxrl
 from jaxrl import agents
 from jaxrl.agents._offline import Statistics
 from jaxrl.cli.commands import parse_train
+from jaxrl.envs.goal.options import DOMAINS
 from jaxrl.envs.registry import goal_tasks
 from jaxrl.replay.ring import Rows
 from jaxrl.replay.stored import gather
@@ -134,7 +137,23 @@ def host_code(task: str) -> str:
     envs = PACKAGE / "envs"
     domain = task.split("-")[0]
     if task in goal_tasks():
-        own = sorted((envs / "goal").glob("*.py"))
+        own = goal_files(task)
     else:
         own = [envs / "probe.py" if domain == "probe" else envs / "suite" / f"{domain}.py"]
     return code_hash([envs / f"{name}.py" for name in HOST] + own)
+
+
+def goal_files(task: str) -> list[Path]:
+    """Source of a goal task: the module that defines it, what that imports of its neighbours, and
+    the options of them all, sorted."""
+    goal = PACKAGE / "envs" / "goal"
+    tasks = {name: importlib.import_module(f"jaxrl.envs.goal.{name}").TASKS for name in DOMAINS}
+    home = next(name for name, own in tasks.items() if task in {t.name for t in own})
+    found, to_read = set(), {"options", home}
+    while to_read:
+        name = to_read.pop()
+        found.add(name)
+        source = (goal / f"{name}.py").read_text()
+        imported = re.findall(r"from jaxrl\.envs\.goal(?: import |\.)(\w+)", source)
+        to_read |= set(imported) - found
+    return [goal / f"{name}.py" for name in sorted(found)]

@@ -64,6 +64,21 @@ def test_the_host_side_is_hashed_as_source(run_hash, monkeypatch):
     assert programs.host_code("walker-walk") == programs.host_code("walker-run")
 
 
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [
+        ("point-umaze", "common mazes options point"),
+        ("ant-goal", "ant common options"),
+        ("ant-umaze", "ant ant_maze common mazes options"),
+        ("reacher-goal", "common options reacher"),
+    ],
+)
+def test_the_source_of_a_goal_task_is_what_it_is_made_of(run_hash, task, files):
+    """A change of the ants leaves the runs of the point mazes."""
+    programs = importlib.import_module("programs")
+    assert [path.stem for path in programs.goal_files(task)] == files.split()
+
+
 def test_learning_from_a_dataset_is_hashed_too(run_hash):
     sizes = ("--widths", "8", "8", "--batch-size", "8", "--eval-episodes", "2")
     arguments = ("bc", "cartpole-swingup", "--dataset", "not-there.hdf5", *sizes)

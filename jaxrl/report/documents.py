@@ -198,7 +198,7 @@ def _records(content: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, A
         rows = content[entry["rows"]] if "rows" in entry else [content]
     records = list(rows.values()) if isinstance(rows, dict) else rows
     for spec in [*entry["columns"].values(), *entry.get("spread", {}).values()]:
-        if not any(_cell(record, spec) for record in records):
+        if all(_entry(record, spec.partition(":")[0]) is None for record in records):
             raise UsageError(f"{entry['file']}, table {entry['name']}: no row has {spec!r}")
     return records
 
@@ -221,7 +221,13 @@ def _lines(
 
 def _cell(record: dict[str, Any], spec: str) -> str:
     keys, _, form = spec.partition(":")
+    value = _entry(record, keys)
+    return "" if value is None else format(value, form)
+
+
+def _entry(record: dict[str, Any], keys: str) -> Any:
+    """What the record has under `keys`, a name or names with dots between them; None if nothing."""
     value: Any = record
     for key in [keys] if keys in record else keys.split("."):
-        value = value.get(key, "") if isinstance(value, dict) else ""
-    return "" if value == "" else format(value, form)
+        value = value.get(key) if isinstance(value, dict) else None
+    return value

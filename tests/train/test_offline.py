@@ -219,6 +219,7 @@ def test_a_killed_run_resumes_bit_for_bit(tmp_path, datasets, whole, agent):
 
 def test_a_streamed_run_equals_a_resident_one(tmp_path, datasets, whole, monkeypatch):
     """Bit for bit; nor does it matter how many updates' batches are sent together."""
+    resident = whole("td3_bc")  # before anything is replaced
     monkeypatch.setattr(offline, "PIECE", 7)
     opened = []
 
@@ -229,19 +230,20 @@ def test_a_streamed_run_equals_a_resident_one(tmp_path, datasets, whole, monkeyp
 
     monkeypatch.setattr(runner, "Run", Watched)
     path = train(tmp_path / "run", "td3_bc", datasets("probe-both"), "--stream")
-    runs.assert_same_run(path, whole("td3_bc"))
+    runs.assert_same_run(path, resident)
     (loop,) = opened
     assert isinstance(loop._rows.obs, np.memmap) and loop._loop.piece == 7
     assert [f._cache_size() for f in (loop._init, loop._draw, loop._learn)] == [1, 1, 1]
 
 
 def test_a_dataset_that_does_not_fit_is_streamed(tmp_path, datasets, whole, monkeypatch, capsys):
+    resident = whole("td3_bc")
     monkeypatch.setattr(offline, "available_bytes", lambda: 1000)
     path = train(tmp_path / "run", "td3_bc", datasets("probe-both"))
     assert (
         "which do not fit in memory: its batches are sent ahead of time" in capsys.readouterr().out
     )
-    runs.assert_same_run(path, whole("td3_bc"))
+    runs.assert_same_run(path, resident)
 
 
 def test_what_a_run_records(whole, datasets, capsys):

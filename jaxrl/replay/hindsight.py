@@ -26,7 +26,7 @@ from jaxrl.replay.ring import Batch, Rows
 Array = jax.Array
 
 FOREVER = 1_000_000
-"""Steps left where an episode stays for ever where it ended: as none, unless gamma > 1 - 1e-6."""
+"""Steps left where an episode stays where it ended; gamma to this power is 0 below 1 - 2e-5."""
 
 
 @struct.dataclass

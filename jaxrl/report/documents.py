@@ -11,10 +11,10 @@ A manifest.json beside the tracked runs says which file comes from which runs:
 `root` and the runs are relative to the manifest, files to the root. Without "rows" a benchmark's
 file is the one row; with "parts", such as "envs, *", the rows are those of every part of the file
 whose name matches, or such parts themselves. A cell that a row has nothing for stays empty, and
-"step.max:.1e" is an entry of an entry. Rows that agree in all "columns"
-become one line where there is a "spread", such as {"{method}, {runs} runs": "coverage:.1%"}: a
-column for each heading that rows fill in. A table stands between `<!-- table: NAME -->` and
-`<!-- end -->`. A source without its command and its commit is refused.
+"step.max:.1e" is an entry of an entry. Rows that agree in all "columns" become one line where there
+is a "spread", such as {"{method}, {runs} runs": "coverage:.1%"}: a column for each heading that
+rows fill in. A table stands between `<!-- table: NAME -->` and `<!-- end -->`. A source without its
+command and its commit is refused.
 """
 
 from __future__ import annotations
@@ -191,9 +191,9 @@ def _records(content: dict[str, Any], entry: dict[str, Any]) -> list[dict[str, A
     """
     if "parts" in entry:
         parts = [part for name, part in content.items() if fnmatch(name, entry["parts"])]
-        rows: Any = [
-            {**p, **row} for p in parts for row in (p[entry["rows"]] if "rows" in entry else [p])
-        ]
+        rows: Any = parts
+        if "rows" in entry:
+            rows = [{**part, **row} for part in parts for row in part[entry["rows"]]]
     else:
         rows = content[entry["rows"]] if "rows" in entry else [content]
     records = list(rows.values()) if isinstance(rows, dict) else rows

@@ -77,6 +77,7 @@ def test_the_source_of_a_goal_task_is_what_it_is_made_of(run_hash, task, files):
     """A change of the ants leaves the runs of the point mazes."""
     programs = importlib.import_module("programs")
     assert [path.stem for path in programs.goal_files(task)] == files.split()
+    assert programs.host_code("point-umaze") != programs.host_code("ant-goal")
 
 
 def test_learning_from_a_dataset_is_hashed_too(run_hash):

@@ -126,9 +126,7 @@ def all_at_the_end(engine, sensors):
     "name, mutant",
     [
         ("walker-walk", before_last_substep),
-        ("cheetah-run", before_last_substep),
         ("finger-spin", before_last_substep),
-        ("reacher-easy", before_last_substep),
         ("swimmer-swimmer6", before_last_substep),
         ("fish-upright", before_last_substep),
         ("fish-swim", before_last_substep),

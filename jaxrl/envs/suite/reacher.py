@@ -1,6 +1,8 @@
 """Two-link planar reacher: easy and hard (dm_control suite/reacher.py).
 
-The target, which dm_control moves by editing the model, is a mocap body here.
+The target, which dm_control moves by editing the model, is a mocap body here. Where it and the
+finger are follows from the episode and the joints: a sensor would say no more and cost a second
+physics step per control step, which has one.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from jaxrl.envs.suite.common import add_sensor, randomize_joints, suite_spec, tolerance
+from jaxrl.envs.suite.common import randomize_joints, suite_spec, tolerance
 from jaxrl.envs.task import Sim, Task
 
 TARGET_SIZES = {"easy": 0.05, "hard": 0.015}  # m
 FINGER_SIZE = 0.01  # m
+LINK = 0.12  # m, of arm and hand each
 HEIGHT = 0.01  # m, of the target above the ground
 
 
@@ -29,8 +32,6 @@ def model(target_size: float) -> mujoco.MjSpec:
     body = spec.worldbody.add_body(name="target", mocap=True, pos=[0.0, 0.0, HEIGHT])
     size = [target_size, 0.0, 0.0]
     body.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=size, material=material)
-    for name in ("target", "finger"):
-        add_sensor(spec, f"{name}_position", "framepos", mujoco.mjtObj.mjOBJ_GEOM, name)
     return spec
 
 
@@ -39,13 +40,15 @@ def start(model, data, random):
     randomize_joints(model, data, random)
     angle = random.uniform(0, 2 * np.pi)
     radius = random.uniform(0.05, 0.20)
-    data.mocap_pos[0, :2] = radius * np.sin(angle), radius * np.cos(angle)
-    return {}
+    target = np.array([radius * np.sin(angle), radius * np.cos(angle)])
+    data.mocap_pos[0, :2] = target
+    return {"target": target}
 
 
 def to_target(sim: Sim) -> jax.Array:
     """Vector from the finger to the target in the plane (m), [2]."""
-    return (sim.sensor("target_position") - sim.sensor("finger_position"))[:2]
+    angles = jnp.cumsum(sim.qpos)  # of arm and hand
+    return sim.task["target"] - LINK * jnp.stack([jnp.cos(angles).sum(), jnp.sin(angles).sum()])
 
 
 def observe(sim: Sim) -> jax.Array:

@@ -43,7 +43,10 @@ AGENTS = {
 settings, but a new goal in every episode; "random" acts uniformly at random, its last block aside.
 """
 
-MAZE = "--num-envs 64 --env-steps-per-update 8 --eval-every 25600 --eval-episodes 100"
+MAZE = (
+    "--num-envs 16 --env-steps-per-update 2 --learning-starts 3200 --eval-every 6400 "
+    "--eval-episodes 100"
+)
 SPIRAL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
@@ -92,7 +95,7 @@ class Cell:
         return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
 
 
-MAZES = {"point-umaze": 204_800, "point-medium": 409_600}
+MAZES = {"point-umaze": 51_200, "point-medium": 102_400}
 WOUND, REACH, FAR = 100_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
 REACH_LOOP = f"{LARGE} --eval-every 100096"

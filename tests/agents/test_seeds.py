@@ -16,6 +16,7 @@ from jaxrl.agents.gqn import GQN
 from jaxrl.agents.sac import SAC
 from jaxrl.train.online import OnlineLoop
 from tests.agents.goal_probe import Square
+from tests.train.compiling import quick_compilation  # noqa: F401
 
 PREFILL, CHUNKS, BLOCKS = 8, 3, 4
 UPDATES = CHUNKS * BLOCKS  # one per block

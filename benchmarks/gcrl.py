@@ -126,7 +126,8 @@ CELLS = [
 
 def report() -> None:
     """Prints the table and writes it as JSON: a row for each task and agent. A run's figures are
-    means of its last three evaluations, 100 episodes each; intervals are Student's, over seeds."""
+    means of its last three evaluations, 100 episodes each; intervals are Student's, over
+    seeds, within 0 and 1."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for cell, config, metrics in cells.finished(SUITE, CELLS):
         run = {name: float(np.mean([m[f"eval/{name}"] for m in metrics[-3:]])) for name in FIGURES}
@@ -140,7 +141,9 @@ def report() -> None:
     for (task, agent), runs in groups.items():
         mean = {name: float(np.mean([run[name] for run in runs])) for name in FIGURES}
         scores = stats.Scores.of({task: [run["success"] for run in runs]})
-        estimate = stats.aggregate(scores, stats.mean, interval=len(runs) > 1, method="student")
+        estimate = stats.aggregate(
+            scores, stats.mean, interval=len(runs) > 1, method="student", bounds=(0, 1)
+        )
         row = {"task": task, "agent": agent, **mean, "success": str(estimate)}
         row |= {"low": estimate.low, "untrained": float(np.mean([r["untrained"] for r in runs]))}
         row |= {"published": PUBLISHED.get((task, agent), ""), "steps": runs[0]["steps"]}

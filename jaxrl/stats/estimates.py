@@ -55,6 +55,7 @@ def aggregate(
     *,
     interval: bool = True,
     method: Literal["percentile", "student"] = "percentile",
+    bounds: tuple[float, float] = (-np.inf, np.inf),
     seed: Seed = 0,
     reps: int = REPS,
     level: float = 0.95,
@@ -65,17 +66,26 @@ def aggregate(
       interval: False gives the point alone, as one run must.
       method: "percentile", as rliable; too narrow for few runs. "student", point +- t * standard
         error, is the better one for fewer than ten runs; docs/statistics.md has both coverages.
+      bounds: range of a score, (0, 1) for a share; Student's interval is cut to it, which costs no
+        coverage.
 
     Raises:
-      UsageError: an interval is asked of a task with one run.
+      UsageError: an interval is asked of a task with one run, or a score is out of bounds.
     """
     scalars(scores)
+    every = np.concatenate(scores.runs)
+    if len(outside := every[(every < bounds[0]) | (every > bounds[1])]):
+        raise UsageError(
+            f"a score of {outside[0]} is out of the bounds {bounds[0]} to {bounds[1]}; give the "
+            "range of all scores"
+        )
     point = metric(scores.runs, once(scores.sizes)).item()
     if not interval:
         return Estimate(point, None, None, scores.n)
     refuse_one_run(scores)
     if method == "student":
         low, high = student_interval(scores.runs, metric, point, seed, reps, level)
+        low, high = max(low, bounds[0]), min(high, bounds[1])
     elif method == "percentile":
         drawn = [metric(scores.runs, c) for c in resamples(scores.sizes, reps, seed)]
         ends = percentiles(np.concatenate(drawn), level)

@@ -133,6 +133,14 @@ def test_student_is_the_t_interval_of_the_mean_of_one_task():
     assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=0.01)
 
 
+def test_an_interval_of_students_is_cut_to_the_range_of_a_score():
+    sample = stats.Scores.of({"a": [0.83, 0.93]})
+    free = stats.aggregate(sample, stats.mean, method="student")
+    share = stats.aggregate(sample, stats.mean, method="student", bounds=(0, 1))
+    assert free.low > 0 and free.high > 1
+    assert (share.point, share.low, share.high) == (free.point, free.low, 1)
+
+
 def test_degrees_of_freedom_are_welchs():
     """The mean over two tasks has the variance of Welch's test."""
     rng = np.random.default_rng(6)
@@ -194,6 +202,7 @@ def test_an_estimate_prints_its_interval_and_the_number_of_runs():
         ({"reps": 1}, "reps must be at least 2, got 1"),
         ({"seed": -1}, "seed must be at least 0, got -1"),
         ({"method": "bca"}, "'percentile' or 'student', got 'bca'"),
+        ({"bounds": (0, 0.5)}, "a score of [0-9.]+ is out of the bounds 0 to 0.5"),
     ],
 )
 def test_bad_arguments_are_named(arguments, said):

@@ -28,6 +28,7 @@ RESULTS = cells.RESULTS / SUITE
 
 AGENTS = {
     "crl": ("crl", ""),
+    "crl-random": ("crl", "--random-goals 0.5"),
     "crl-peer": ("crl", "--peer-settings code"),
     "crl-dot": (
         "crl",
@@ -39,14 +40,16 @@ AGENTS = {
     "sac": ("sac", ""),
     "sac-her": ("sac", "--hindsight future"),
 }
-"""Ours: agent and options; "crl-peer" is JaxGCRL's code, setting by setting; "crl-dot" has SGCRL's
-settings, but a new goal in every episode; "random" acts uniformly at random, its last block aside.
-"""
+"""Ours: agent and options; "crl-random" trains half of the policy's batch on goals of other rows;
+"crl-peer" is JaxGCRL's code, setting by setting; "crl-dot" has SGCRL's settings, but a new goal in
+every episode; "random" acts uniformly at random, its last block aside."""
 
 MAZE = (
     "--num-envs 16 --env-steps-per-update 2 --learning-starts 3200 --eval-every 6400 "
     "--eval-episodes 100"
 )
+SMALL = {"crl": "--width 64", "sac": "--widths 64 64"}
+"""Networks for point mazes, which need no larger ones."""
 SPIRAL = "--num-envs 8 --env-steps-per-update 2 --eval-every 10000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
@@ -104,9 +107,9 @@ PEER_LOOP = "--chunk-steps 5120 --eval-episodes 100 --eval-every 250112"
 
 CELLS = [
     *(
-        Cell(task, agent, steps, MAZE, seed)
+        Cell(task, agent, steps, f"{MAZE} {SMALL[AGENTS[agent][0]]}", seed)
         for task, steps in MAZES.items()
-        for agent in ("crl", "crl-dot", "sac-her", "sac")
+        for agent in ("crl", "crl-random", "crl-dot", "sac-her", "sac")
         for seed in range(3)
     ),
     *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),

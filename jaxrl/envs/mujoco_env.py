@@ -21,6 +21,7 @@ from jaxrl.envs.core import (
     select,
     take_start,
 )
+from jaxrl.envs.host_call import host_call
 from jaxrl.envs.physics.native import Native, refuse_on_several_devices
 from jaxrl.envs.task import Physics, Sim, Task, forward_passive, sensor_slices
 
@@ -172,13 +173,10 @@ class MujocoEnv:
         shape = jax.tree.map(
             lambda s: jax.ShapeDtypeStruct((*numbers.shape, *s.shape), s.dtype), self._start_shape
         )
-        return jax.pure_callback(
-            self._draw_batch, shape, jax.random.key_data(key), numbers, vmap_method="broadcast_all"
-        )
+        return host_call(self._draw_batch, shape, jax.random.key_data(key), numbers)
 
     def _draw_batch(self, keys: np.ndarray, numbers: np.ndarray):
         """Host side of `_draw_many`, with any leading dimensions."""
-        keys, numbers = np.asarray(keys), np.asarray(numbers)
         lead = np.broadcast_shapes(keys.shape[:-1], numbers.shape[:-1])
         keys = np.broadcast_to(keys, (*lead, keys.shape[-1]))
         numbers = np.broadcast_to(numbers, (*lead, numbers.shape[-1]))

@@ -14,15 +14,14 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
-from jax.custom_batching import custom_vmap
 from mujoco import rollout
 
+from jaxrl.envs.host_call import host_call
 from jaxrl.envs.task import Physics
 from jaxrl.errors import UsageError
 
@@ -31,8 +30,6 @@ Array = jax.Array
 CONTROL = mujoco.mjtState.mjSTATE_CTRL.value
 MOCAP = mujoco.mjtState.mjSTATE_MOCAP_POS.value | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
 FULL = mujoco.mjtState.mjSTATE_FULLPHYSICS
-PIECE = 16_384
-"""Numbers in one argument of a host call: 64 KiB (see `_call`)."""
 
 
 def available_cores() -> int:
@@ -92,13 +89,10 @@ class Native:
         self._lock = threading.Lock()
         self._pool: rollout.Rollout | None = None  # made at the first call
         self._data: list[mujoco.MjData] = []
-        self._batch = custom_vmap(self._call)  # [N, ...] to [N, ...]
-        self._batch.def_vmap(self._flattened)
-        self._one = custom_vmap(lambda row: self._call(row[None])[0])
-        self._one.def_vmap(lambda size, batched, rows: (self._batch(rows), True))
 
     def step(self, physics: Physics, ctrl: Array) -> Physics:
-        """Physics after one control step under `ctrl` [nu]. Unbatched; one call under nested vmap.
+        """Physics after one control step under `ctrl` [nu]. Unbatched; one call of the host
+        under vmap, however nested.
 
         A diverged row comes back with non-finite or huge entries, never as an exception.
         """
@@ -107,36 +101,20 @@ class Native:
             [physics.time[None], physics.qpos, physics.qvel, physics.act, ctrl]
             + [physics.mocap_pos.ravel(), physics.mocap_quat.ravel()]
         )
-        out = self._one(inputs)
+        size = self._sizes[-1] + self.model.nsensordata
+        out = host_call(self._roll, jax.ShapeDtypeStruct((size,), jnp.float32), inputs)
         time, qpos, qvel, act, sensordata = jnp.split(out, self._sizes)
         return physics.replace(
             time=time[0], qpos=qpos, qvel=qvel, act=act, ctrl=ctrl, sensordata=sensordata
         )
 
-    def _flattened(self, size: int, batched: Any, rows: Array) -> tuple[Array, bool]:
-        """`_batch` under one more vmap: rows [S, N, ...] as one batch."""
-        out = self._batch(rows.reshape(-1, rows.shape[-1]))
-        return out.reshape(*rows.shape[:-1], -1), True
-
-    def _call(self, rows: Array) -> Array:
-        """Rows [N, state + control] to [N, state + sensordata], by one call of the host.
-
-        In pieces under the 100 KiB that jax copies at once. A larger one it hands to a thread of
-        the pool that runs the program; where all of them wait for this callback, none copies it.
-        """
-        shape = (len(rows), self._sizes[-1] + self.model.nsensordata)
-        length = max(1, PIECE // rows.shape[1])
-        pieces = [rows[i : i + length] for i in range(0, len(rows), length)]
-        if len(pieces) == 1:
-            pieces = [rows]
-        return jax.pure_callback(self._roll, jax.ShapeDtypeStruct(shape, jnp.float32), *pieces)
-
-    def _roll(self, *pieces: Array) -> np.ndarray:
-        """Host side of `_call`."""
-        rows = np.concatenate([np.asarray(piece) for piece in pieces])
+    def _roll(self, rows: np.ndarray) -> np.ndarray:
+        """Rows [..., state + control] to [..., state + sensordata]."""
+        flat = rows.reshape(-1, rows.shape[-1]).astype(np.float64)
         with self._lock:
-            state, control = np.split(rows.astype(np.float64), [self._sizes[-1]], axis=1)
-            return self._rollout(np.ascontiguousarray(state), control)
+            state, control = np.split(flat, [self._sizes[-1]], axis=1)
+            out = self._rollout(np.ascontiguousarray(state), control)
+        return out.reshape(*rows.shape[:-1], -1)
 
     def _rollout(self, state: np.ndarray, control: np.ndarray) -> np.ndarray:
         """state [N, nstate], control [N, ncontrol] to [N, nstate + nsensordata], float32."""

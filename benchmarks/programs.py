@@ -36,7 +36,7 @@ from jaxrl.train.online import OnlineLoop
 PACKAGE = Path(jaxrl.__file__).parent
 OFFLINE_ROWS = 100_000
 """Nominal rows of a dataset, whose real number is in a run's configuration."""
-HOST = ("core", "task", "mujoco_env", "wrappers", "physics/native", "suite/common")
+HOST = ("core", "task", "mujoco_env", "wrappers", "host_call", "physics/native", "suite/common")
 """Of jaxrl/envs: what surrounds every task's physics."""
 SETTINGS = (
     *("seed", "steps", "num_envs", "env_steps_per_update", "capacity", "learning_starts"),

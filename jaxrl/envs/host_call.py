@@ -8,7 +8,8 @@ the function sees the program's own memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -70,12 +71,14 @@ def _batch(arguments, axes, *, function, avals, lead):
 
 
 def _lower(context, *operands, function, avals, lead):
-    def call(*arguments):
-        return tuple(map(np.asarray, jax.tree.leaves(function(*arguments))))
-
+    axes = context.module_context.axis_context
+    if isinstance(axes, mlir.ShardingContext) and axes.num_devices > 1:
+        # Arrays over several devices outside shard_map: jax's own gathers them for one call.
+        callback = functools.partial(_through_jax, function=function, avals=context.avals_out)
+        return mlir.lower_fun(callback, multiple_results=True)(context, *operands)
     results, _, _ = mlir.emit_python_callback(
         context,
-        call,
+        lambda *arguments: _leaves(function(*arguments)),
         None,
         operands,
         context.avals_in,
@@ -85,5 +88,16 @@ def _lower(context, *operands, function, avals, lead):
     return results
 
 
+def _through_jax(*arguments: Array, function: Callable, avals: Sequence[Aval]) -> Sequence[Array]:
+    shapes = tuple(jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals)
+    return jax.pure_callback(
+        lambda *xs: _leaves(function(*map(np.asarray, xs))), shapes, *arguments
+    )
+
+
+def _leaves(result: Any) -> tuple[np.ndarray, ...]:
+    return tuple(map(np.asarray, jax.tree.leaves(result)))
+
+
 batching.primitive_batchers[_primitive] = _batch
-mlir.register_lowering(_primitive, _lower)
+mlir.register_lowering(_primitive, _lower, cacheable=False)

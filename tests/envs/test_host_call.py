@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,3 +64,42 @@ def test_an_unused_call_is_not_made():
 def test_a_result_of_the_wrong_shape_is_named():
     with pytest.raises(Exception, match="Incorrect output shape"):
         jax.block_until_ready(host_call(lambda x: x[:1], SCALAR, jnp.ones(3)))
+
+
+ON_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxrl.envs.host_call import host_call
+
+shapes = []
+
+def total(x):
+    assert isinstance(x, np.ndarray)
+    shapes.append(x.shape)
+    return x.sum(-1)
+
+row = jax.ShapeDtypeStruct((), jnp.float32)
+mesh = jax.make_mesh((8,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+d = PartitionSpec("d")
+x = jax.device_put(jnp.arange(32.0).reshape(16, 2), NamedSharding(mesh, d))
+gathered = jax.vmap(lambda row_: host_call(total, row, row_))
+over = jax.shard_map(gathered, mesh=mesh, in_specs=d, out_specs=d, check_vma=False)
+for program in (gathered, over):
+    out = jax.block_until_ready(jax.jit(program)(x))
+    np.testing.assert_array_equal(out, np.asarray(x).sum(-1))
+    print(shapes)
+    shapes.clear()
+"""
+
+
+def test_on_eight_devices_rows_are_gathered_for_one_call_or_each_calls_for_its_own():
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
+    ended = subprocess.run(
+        [sys.executable, "-c", ON_DEVICES],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.stdout == f"{[(16, 2)]}\n{[(2, 2)] * 8}\n", ended.stderr

@@ -182,7 +182,7 @@ def test_eight_devices_get_the_rows_of_one():
 def test_one_device_is_not_refused():
     mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        refuse_on_several_devices()
+        assert refuse_on_several_devices() is None
 
 
 @pytest.mark.parametrize("version, fine", [((0, 10, 2), False), ((0, 11, 0), True)])

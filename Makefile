@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OPTIONS ?= --steps 120_000 --learning-rate 3e-4 --out runs/demo --overwrite
-PYTEST_OPTIONS ?= -n 2
+PYTEST_OPTIONS ?= -n 2 --dist loadfile
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed

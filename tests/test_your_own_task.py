@@ -19,7 +19,6 @@ from jaxrl.envs.rendering import RenderingUnavailable
 from jaxrl.errors import UsageError
 from tests.envs.episodes import keys, random_actions
 from tests.train import runs
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 PAGE = Path(__file__).parents[1] / "docs" / "your_own_task.md"
 RUN = Path("runs", "gqn_balancer-balance_s0")

@@ -19,7 +19,6 @@ from tests.agents import bandit
 from tests.agents.test_offline import STATISTICS
 from tests.agents.test_sac import SIZE, A, batch
 from tests.agents.values import spec
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 SMALL = {"widths": (16, 12), "proposals": 4}
 AGENT = CFPI(**SMALL, components=3, pessimism=0.7, expectile=0.8, scale_rewards=False).canonical()

@@ -18,7 +18,6 @@ from jaxrl.errors import UsageError
 from jaxrl.replay.ring import Batch
 from tests.agents.goal_probe import GOAL, Square
 from tests.agents.values import spec
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 B, A, SIZE, C = 24, 2, 5, 2  # batch, action dimensions, observation size, critics
 

@@ -182,7 +182,7 @@ def test_bfloat16_computes_networks_only():
     twins.assert_bfloat16_stays_in_networks(dataclasses.replace(AGENT, precision="bfloat16"))
 
 
-def test_it_takes_a_good_way_of_a_bandit():
+def test_it_takes_a_good_way_of_a_bandit(optimised):
     """Or both: Q is as great on either, and the gradient may leave one for the other."""
     rates = {"critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3, "tau": 0.05}
     sizes = {"widths": (64, 64), "layer_norm": True, "batch_size": 128, "samples": 16}

@@ -190,7 +190,7 @@ def _policies(state):
     return state.policy, state.behaviour
 
 
-def test_a_bandit_is_aligned():
+def test_a_bandit_is_aligned(optimised):
     """Half of the behaviour's actions are bad: as many of the policy's as exp(alpha Q) leaves."""
     agent = EDA(
         width=32,

@@ -17,7 +17,6 @@ from tests.agents import bandit, twins
 from tests.agents.test_offline import X, mean
 from tests.agents.test_sac import A, B, batch
 from tests.nets.test_denoise import gelu
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 AGENT = FQL(widths=(16, 12), sampling_steps=4, alpha=3.0, normalise=True).canonical()
 KEY = jax.random.key(5)

@@ -17,7 +17,6 @@ from tests.agents import bandit, twins
 from tests.agents.test_offline import X, mean, net, q
 from tests.agents.test_sac import A, B, batch
 from tests.nets.test_denoise import affine, block, embedded, mish
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 SMALL = {"widths": (16, 12), "width": 16, "blocks": 2, "samples": 6, "normalise": True}
 AGENT = IDQL(**SMALL, dropout=0.0, expectile=0.8, scale_rewards=False).canonical()
@@ -132,7 +131,7 @@ def test_bfloat16_computes_networks_only():
     twins.assert_bfloat16_stays_in_networks(dataclasses.replace(AGENT, precision="bfloat16"))
 
 
-def test_it_takes_both_good_ways_of_a_bandit():
+def test_it_takes_both_good_ways_of_a_bandit(optimised):
     """Half of the data is bad. Ten noise levels, since five leave samples between the modes."""
     rates = {"critic_learning_rate": 3e-3, "actor_learning_rate": 3e-3, "tau": 0.05}
     sizes = {"widths": (32, 32), "width": 32, "blocks": 1, "batch_size": 128, "samples": 16}

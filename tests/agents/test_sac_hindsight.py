@@ -10,7 +10,6 @@ from jaxrl.cli import main
 from jaxrl.replay.uniform import Uniform
 from jaxrl.train.online import OnlineLoop
 from tests.agents.goal_probe import GOAL, Square
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 
 def success(hindsight: str, updates: int = 1200) -> float:

@@ -1,6 +1,7 @@
 """A vmapped seed does what the single run does; one after another, bit for bit."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from jaxrl.agents.gqn import GQN
 from jaxrl.agents.sac import SAC
 from jaxrl.train.online import OnlineLoop
 from tests.agents.goal_probe import Square
-from tests.train.compiling import quick_compilation  # noqa: F401
+from tests.compiling import SAME_ROUNDING
 
 PREFILL, CHUNKS, BLOCKS = 8, 3, 4
 UPDATES = CHUNKS * BLOCKS  # one per block
@@ -78,11 +79,12 @@ def runs(small: Any, env: Any):
         return state.replace(key=data(state.key), env=state.env.replace(key=data(state.env.key)))
 
     keys = jax.random.split(jax.random.key(7), 3)
-    single = jax.jit(run)
+    jit = functools.partial(jax.jit, compiler_options=SAME_ROUNDING)
+    single = jit(run)
     alone = [jax.device_get(single(key)) for key in keys]
     alone = jax.tree.map(lambda *x: np.stack(x), *alone)
-    vmapped = jax.device_get(jax.jit(jax.vmap(run))(keys))
-    mapped = jax.device_get(jax.jit(lambda keys: jax.lax.map(run, keys))(keys))
+    vmapped = jax.device_get(jit(jax.vmap(run))(keys))
+    mapped = jax.device_get(jit(lambda keys: jax.lax.map(run, keys))(keys))
     return alone, vmapped, mapped
 
 

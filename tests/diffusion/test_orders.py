@@ -27,7 +27,6 @@ from tests.diffusion.processes import (
     noisy,
     solved,
 )
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp_2m": 2}
 INTERVALS = (16, 32, 64)

@@ -12,7 +12,6 @@ from jaxrl.diffusion.process import MIN_TIME
 from jaxrl.errors import UsageError
 from tests.diffusion.mixture import PLANE
 from tests.diffusion.processes import CONTINUOUS, KINDS, PROCESSES
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 RNG = np.random.default_rng(0)
 B = 64

@@ -14,7 +14,6 @@ from jaxrl.errors import UsageError
 from tests.diffusion.mixture import PLANE
 from tests.diffusion.processes import DETERMINISTIC, KINDS, PATHS, PROCESSES, STOCHASTIC, noisy
 from tests.nets.test_encoder import equations
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 B = 16
 RNG = np.random.default_rng(0)

@@ -26,7 +26,6 @@ from jaxrl.diffusion import (
 from jaxrl.errors import UsageError
 from tests.diffusion.mixture import PLANE, Mixture
 from tests.diffusion.processes import KINDS, PATHS, PROCESSES
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

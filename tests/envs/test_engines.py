@@ -30,7 +30,6 @@ from jaxrl.envs.physics.native import Native
 from jaxrl.envs.task import Physics, Task, sensor_slices
 from jaxrl.errors import UsageError
 from tests.envs.episodes import assert_equal, keys, random_actions, rows
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 ROOT = Path(__file__).parents[2]
 WARP = importlib.util.find_spec("warp") is not None

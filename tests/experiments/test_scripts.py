@@ -11,7 +11,6 @@ from jaxrl.agents.crl import CRL
 from jaxrl.agents.gqn import GQN
 from jaxrl.report.runs import collect
 from jaxrl.train.runlog import RunFolder
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SETTINGS = {

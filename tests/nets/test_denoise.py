@@ -18,7 +18,6 @@ from jaxrl.nets.denoise import (
 )
 from jaxrl.nets.transformer import Block, DiffusionTransformer
 from tests.nets.test_encoder import equations
-from tests.train.compiling import quick_compilation  # noqa: F401
 
 B, H, A, C = 7, 4, 3, 5
 RNG = np.random.default_rng(0)

@@ -10,6 +10,6 @@ OLD = version("jaxlib").startswith("0.10.")
 FLAGS = "--xla_cpu_use_fusion_emitters=false" if OLD else ""
 """Two to three times less time to compile."""
 
-SAME_ROUNDING = {"xla_cpu_use_fusion_emitters": True} if OLD else {}
-"""Compiler options of a program that must round as another one does that holds the same operations:
-without the emitters rounding depends on what is fused."""
+AS_RELEASED = {"xla_cpu_use_fusion_emitters": True} if OLD else {}
+"""Compiler options of a program that is compiled as users' are. Without the emitters rounding
+depends on what is fused, and a scatter is not written in place."""

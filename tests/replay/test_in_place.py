@@ -14,6 +14,7 @@ from jaxrl.replay.hindsight import Hindsight, HindsightState
 from jaxrl.replay.prioritized import Prioritized, PrioritizedState
 from jaxrl.replay.uniform import Uniform
 from jaxrl.train.online import OnlineLoop
+from tests.compiling import AS_RELEASED
 from tests.replay.episodes import Stream, first_row
 
 IN_PLACE = {
@@ -86,7 +87,7 @@ def test_add_writes_where_the_ring_lies(kind):
 
 @pytest.mark.parametrize("seeds", [None, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_chunk_copies_the_ring(kind, seeds):
+def test_no_chunk_copies_the_ring(kind, seeds, optimised):
     agent = WithReplay(width=16, bins=(2, 3), batch_size=32, kind=kind).canonical()
     loop = OnlineLoop(jaxrl.make("probe-both"), 8, env_steps_per_update=8, capacity=100_000)
 
@@ -99,7 +100,7 @@ def test_no_chunk_copies_the_ring(kind, seeds):
         chunk = jax.vmap(chunk, in_axes=(None, 0, None, None))
     state = jax.eval_shape(init, agent, key)
     lowered = jax.jit(chunk, donate_argnums=1).lower(agent, state, jnp.int32(0), jnp.int32(1))
-    compiled = lowered.compile()
+    compiled = lowered.compile(AS_RELEASED)
     found = operations(compiled, ring_arrays(state.replay))
     written = {"dynamic-update-slice"} | ({"scatter"} if kind != "uniform" else set())
     assert written <= found <= IN_PLACE
@@ -110,7 +111,7 @@ def test_no_chunk_copies_the_ring(kind, seeds):
     assert memory.temp_size_in_bytes < 4 * 100_000
 
 
-def test_a_copy_would_be_seen():
+def test_a_copy_would_be_seen(optimised):
     """The ring behind a `cond` under a batched predicate: the copy that this file looks for."""
     stream = Stream(rows=3, num_envs=7)
     row = first_row(stream.all_rows())
@@ -121,5 +122,6 @@ def test_a_copy_would_be_seen():
         return jax.lax.cond(flag, lambda s: replay.add(s, row, 0), lambda s: s, state)
 
     flags = jnp.array([True, False, True])
-    compiled = jax.jit(jax.vmap(add), donate_argnums=0).lower(state, flags).compile()
+    lowered = jax.jit(jax.vmap(add), donate_argnums=0).lower(state, flags)
+    compiled = lowered.compile(AS_RELEASED)
     assert not operations(compiled, ring_arrays(state)) <= IN_PLACE

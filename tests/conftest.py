@@ -33,7 +33,7 @@ def quick_compilation(tmp_path_factory):
 
 @pytest.fixture
 def optimised():
-    """For a test that computes for longer than it compiles."""
+    """For a test that computes for longer than it compiles, or reads an optimised program."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)

@@ -17,7 +17,7 @@ from jaxrl.agents.gqn import GQN
 from jaxrl.agents.sac import SAC
 from jaxrl.train.online import OnlineLoop
 from tests.agents.goal_probe import Square
-from tests.compiling import AS_RELEASED
+from tests.compiling import EMITTERS
 
 PREFILL, CHUNKS, BLOCKS = 8, 3, 4
 UPDATES = CHUNKS * BLOCKS  # one per block
@@ -79,7 +79,7 @@ def runs(small: Any, env: Any):
         return state.replace(key=data(state.key), env=state.env.replace(key=data(state.env.key)))
 
     keys = jax.random.split(jax.random.key(7), 3)
-    jit = functools.partial(jax.jit, compiler_options=AS_RELEASED)
+    jit = functools.partial(jax.jit, compiler_options=EMITTERS)
     single = jit(run)
     alone = [jax.device_get(single(key)) for key in keys]
     alone = jax.tree.map(lambda *x: np.stack(x), *alone)

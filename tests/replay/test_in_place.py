@@ -14,7 +14,7 @@ from jaxrl.replay.hindsight import Hindsight, HindsightState
 from jaxrl.replay.prioritized import Prioritized, PrioritizedState
 from jaxrl.replay.uniform import Uniform
 from jaxrl.train.online import OnlineLoop
-from tests.compiling import AS_RELEASED
+from tests.compiling import EMITTERS
 from tests.replay.episodes import Stream, first_row
 
 IN_PLACE = {
@@ -100,7 +100,7 @@ def test_no_chunk_copies_the_ring(kind, seeds, optimised):
         chunk = jax.vmap(chunk, in_axes=(None, 0, None, None))
     state = jax.eval_shape(init, agent, key)
     lowered = jax.jit(chunk, donate_argnums=1).lower(agent, state, jnp.int32(0), jnp.int32(1))
-    compiled = lowered.compile(AS_RELEASED)
+    compiled = lowered.compile(EMITTERS)
     found = operations(compiled, ring_arrays(state.replay))
     written = {"dynamic-update-slice"} | ({"scatter"} if kind != "uniform" else set())
     assert written <= found <= IN_PLACE
@@ -123,5 +123,5 @@ def test_a_copy_would_be_seen(optimised):
 
     flags = jnp.array([True, False, True])
     lowered = jax.jit(jax.vmap(add), donate_argnums=0).lower(state, flags)
-    compiled = lowered.compile(AS_RELEASED)
+    compiled = lowered.compile(EMITTERS)
     assert not operations(compiled, ring_arrays(state)) <= IN_PLACE

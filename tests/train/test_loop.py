@@ -85,7 +85,7 @@ def test_seeds_differ(tmp_path, small_run):
 
 def test_chunks_do_not_change_the_starts_of_episodes(tmp_path, monkeypatch):
     """Real physics with four episodes per instance: a long chunk needs several starts drawn. In
-    processes that compile as users' do, so that rounding is the same in both programs."""
+    processes with the compiler's fusion emitters, so that both programs round alike."""
     monkeypatch.delenv("XLA_FLAGS")
     options = "--action-repeat 20 --stagger --steps 800 --eval-every 800 --eval-episodes 1"
     short, long = tmp_path / "40", tmp_path / "800"

@@ -33,7 +33,7 @@ from jaxrl.train.checkpoint import Checkpoints
 from jaxrl.train.config import OfflineConfig
 from jaxrl.train.offline import OfflineLoop, prepare_offline, statistics
 from jaxrl.train.results import load
-from tests.compiling import AS_RELEASED
+from tests.compiling import EMITTERS
 from tests.train import probe_data, runs
 from tests.train.test_interruption import interrupted
 from tests.train.test_learning import returns_to_go
@@ -324,7 +324,7 @@ def test_many_seeds_do_what_each_does_alone(datasets, name):
 
     keys = jax.random.split(jax.random.key(7), 3)
     states = jax.jit(jax.vmap(lambda key: loop.init(agent, key, told)))(keys)
-    single = jax.jit(run, compiler_options=AS_RELEASED)
+    single = jax.jit(run, compiler_options=EMITTERS)
     alone = [jax.device_get(single(jax.tree.map(lambda x, i=i: x[i], states))) for i in range(3)]
     alone = jax.tree.map(lambda *x: np.stack(x), *alone)
     vmapped = jax.device_get(jax.jit(jax.vmap(run))(states))
@@ -334,7 +334,7 @@ def test_many_seeds_do_what_each_does_alone(datasets, name):
     for a, b in zip(jax.tree.leaves(alone[0]), jax.tree.leaves(vmapped[0]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     if name == "td3_bc":
-        one_by_one = jax.jit(lambda states: jax.lax.map(run, states), compiler_options=AS_RELEASED)
+        one_by_one = jax.jit(lambda states: jax.lax.map(run, states), compiler_options=EMITTERS)
         mapped = jax.device_get(one_by_one(states))
         for a, b in zip(jax.tree.leaves(alone), jax.tree.leaves(mapped), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -12,6 +12,7 @@ import optax
 from flax import struct
 
 from jaxrl.envs.core import EnvSpec
+from jaxrl.errors import UsageError
 
 Array = jax.Array
 T = TypeVar("T")
@@ -34,6 +35,15 @@ def canonical(agent: T) -> T:
     leaves = [f.name for f in dataclasses.fields(agent) if f.metadata.get("pytree_node", True)]  # type: ignore[arg-type]
     cast = {name: jnp.asarray(getattr(agent, name), jnp.float32) for name in leaves}
     return dataclasses.replace(agent, **cast)  # type: ignore[type-var]
+
+
+def check_within(agent: Any, low: float, high: float, *names: str) -> None:
+    """Raises `UsageError` for a hyperparameter outside [low, high]. One that is an array already,
+    as in a sweep, is not looked at."""
+    for name in names:
+        value = getattr(agent, name)
+        if isinstance(value, float | int) and not low <= value <= high:
+            raise UsageError(f"{name} must be within {low:g} and {high:g}, got {value}")
 
 
 def to_units(action: Array, spec: EnvSpec) -> Array:

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from flax.typing import Initializer
 
 from jaxrl.agents import _common, _goals
 from jaxrl.agents._common import static
@@ -29,12 +30,14 @@ from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
 from jaxrl.nets.contrast import LOSSES, energy, pairwise
 from jaxrl.nets.encoder import Encoder, check_depth, fan_in_uniform
-from jaxrl.nets.policy import PolicyHead, TanhGaussian
+from jaxrl.nets.policy import PolicyHead, SoftplusHead, TanhGaussian, lecun_uniform
 from jaxrl.nets.precision import dense
 from jaxrl.replay.hindsight import Hindsight
 from jaxrl.replay.ring import Batch
 
 Array = jax.Array
+
+glorot_uniform = nn.initializers.glorot_uniform()
 
 
 @struct.dataclass
@@ -77,6 +80,10 @@ class CRL:
     """LayerNorm before each activation, of policy and encoders; needed where depth is 4 or more."""
     activation: Literal["swish", "relu"] = static("swish")
     """Of policy and encoders."""
+    networks: Literal["jaxgcrl", "sgcrl"] = static("jaxgcrl")
+    """Initial weights, and the policy's head. `jaxgcrl`: weights within 1 / sqrt(inputs), a policy
+    that starts in the middle with a deviation of 0.22. `sgcrl`, whose weights are larger: encoders
+    by Glorot's law, a policy by LeCun's that starts anywhere with deviations about 0.7."""
     entropy: bool = static(True)
     """Reward the policy's entropy, with an automatic temperature."""
     initial_random: bool = static(True)
@@ -102,6 +109,7 @@ class CRL:
                 f"{self.batch_size}"
             )
         check_depth(self.depth)
+        _common.check_within(self, 0.0, 1.0, "discount", "random_goals")
 
     @property
     def n_step(self) -> int:
@@ -249,6 +257,7 @@ class CRL:
         """
         observed, goal = _goals.split(batch.obs_tm1, self.commanded)
         rolls = jnp.arange(len(goal)) < self.random_goals * len(goal)
+        rolls &= jnp.roll(batch.weight > 0, 1)  # the goal of a row that is no transition is none
         goal = jnp.where(rolls[:, None], jnp.roll(goal, 1, axis=0), goal)
         psi = jnp.where(rolls[:, None], jnp.roll(psi, 1, axis=1), psi)
         obs = batch.obs_tm1.at[:, slice(*self.commanded)].set(goal)
@@ -286,14 +295,18 @@ class CRL:
         return encoded
 
     def _actor(self, action_size: int) -> Actor:
-        return Actor(action_size, self._trunk())
+        jaxgcrl = self.networks == "jaxgcrl"
+        trunk = self._trunk(fan_in_uniform if jaxgcrl else lecun_uniform)
+        return Actor(action_size, trunk, PolicyHead if jaxgcrl else SoftplusHead)
 
     def _encoder(self) -> Representation:
-        return Representation(self.representation, self._trunk())
+        init = fan_in_uniform if self.networks == "jaxgcrl" else glorot_uniform
+        return Representation(self.representation, self._trunk(init))
 
-    def _trunk(self) -> Encoder:
+    def _trunk(self, init: Initializer) -> Encoder:
         dtype = _common.DTYPES[self.precision]
-        return Encoder(self.width, self.depth, self.layer_norm, self.activation, dtype, parent=None)
+        options = (self.width, self.depth, self.layer_norm, self.activation, dtype, init)
+        return Encoder(*options, parent=None)
 
 
 SGCRL = CRL(
@@ -304,6 +317,7 @@ SGCRL = CRL(
     loss="forward",
     critics=1,
     activation="relu",
+    networks="sgcrl",
     entropy=False,
     single_goal=True,
 )
@@ -329,10 +343,11 @@ class Actor(nn.Module):
 
     action_size: int
     trunk: Encoder
+    head: type[PolicyHead] | type[SoftplusHead]
 
     @nn.compact
     def __call__(self, obs: Array) -> TanhGaussian:
-        return PolicyHead(self.action_size, self.trunk.dtype)(self.trunk(obs))
+        return self.head(self.action_size, self.trunk.dtype)(self.trunk(obs))
 
 
 class Representation(nn.Module):
@@ -343,5 +358,5 @@ class Representation(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        layer = dense(self.size, self.trunk.dtype, kernel_init=fan_in_uniform)
+        layer = dense(self.size, self.trunk.dtype, kernel_init=self.trunk.kernel_init)
         return layer(self.trunk(x)).astype(jnp.float32)

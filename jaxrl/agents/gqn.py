@@ -107,6 +107,11 @@ class GQN:
                 raise UsageError(f"{name} must be at least 1, got {value}")
         if self.head != "scalar" and self.atoms < 2:
             raise UsageError(f"atoms must be at least 2 with head {self.head}, got {self.atoms}")
+        _common.check_within(self, 0.0, 1.0, "discount", "epsilon")
+        low, high = self.value_low, self.value_high
+        numbers = isinstance(low, float | int) and isinstance(high, float | int)
+        if self.head != "scalar" and numbers and not low < high:
+            raise UsageError(f"value_low must be below value_high, got {low} and {high}")
         if self.growth_window < 2 or self.growth_gap < 1:
             raise UsageError(
                 f"growth_window must be at least 2 and growth_gap at least 1, "

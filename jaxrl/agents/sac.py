@@ -84,6 +84,9 @@ class SAC:
         for name in ("critics", "batch_size", "n_step"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, got {getattr(self, name)}")
+        _common.check_within(self, 0.0, 1.0, "discount", "tau", "hindsight_share")
+        if isinstance(self.initial_temperature, float | int) and not self.initial_temperature > 0:
+            raise UsageError(f"initial_temperature must be above 0, got {self.initial_temperature}")
         if not self.widths or min(self.widths) < 1:
             raise UsageError(f"widths must be at least 1, one per hidden layer, got {self.widths}")
         if self.hindsight != "none" and self.n_step != 1:

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.typing import Initializer
 
 from jaxrl.errors import UsageError
 from jaxrl.nets.precision import dense
@@ -24,6 +25,7 @@ BLOCK = 4
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"swish": nn.swish, "relu": nn.relu}
 
 fan_in_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""Initial weights within +-1/sqrt(I), as torch's and JaxGCRL's."""
 
 
 def check_depth(depth: int) -> None:
@@ -44,10 +46,11 @@ class Layer(nn.Module):
     layer_norm: bool
     activation: str
     dtype: Any
+    kernel_init: Initializer = fan_in_uniform
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        x = dense(self.width, self.dtype, kernel_init=fan_in_uniform)(x)
+        x = dense(self.width, self.dtype, kernel_init=self.kernel_init)(x)
         if self.layer_norm:
             x = nn.LayerNorm(dtype=jnp.float32)(x)
         return ACTIVATIONS[self.activation](x)
@@ -60,12 +63,14 @@ class Block(nn.Module):
     layer_norm: bool
     activation: str
     dtype: Any
+    kernel_init: Initializer = fan_in_uniform
 
     @nn.compact
     def __call__(self, x: Array, carried: None) -> tuple[Array, None]:
+        options = (self.width, self.layer_norm, self.activation, self.dtype, self.kernel_init)
         hidden = x
         for _ in range(BLOCK):
-            hidden = Layer(self.width, self.layer_norm, self.activation, self.dtype)(hidden)
+            hidden = Layer(*options)(hidden)
         return x + hidden, None
 
 
@@ -81,10 +86,11 @@ class Encoder(nn.Module):
     layer_norm: bool = False
     activation: str = "swish"
     dtype: Any = jnp.float32
+    kernel_init: Initializer = fan_in_uniform
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        options = (self.width, self.layer_norm, self.activation, self.dtype)
+        options = (self.width, self.layer_norm, self.activation, self.dtype, self.kernel_init)
         if self.depth < BLOCK:
             for _ in range(self.depth):
                 x = Layer(*options)(x)

@@ -19,6 +19,8 @@ Array = jax.Array
 LOG_STD = (-5.0, 2.0)
 """Bounds of the logarithm of the standard deviation before the tanh, reached smoothly."""
 
+lecun_uniform = nn.initializers.lecun_uniform()
+
 
 class TanhGaussian(NamedTuple):
     """Distribution over actions in (-1, 1)^A."""
@@ -57,3 +59,17 @@ class PolicyHead(nn.Module):
         mean, raw = jnp.split(out.astype(jnp.float32), 2, axis=-1)
         low, high = LOG_STD
         return TanhGaussian(mean, low + 0.5 * (high - low) * (jnp.tanh(raw) + 1.0))
+
+
+class SoftplusHead(nn.Module):
+    """Features [..., H] to a `TanhGaussian` over A action dimensions, float32, as SGCRL's head:
+    mean = 10 tanh(x / 10), std = softplus(y) + 1e-6, without an upper bound."""
+
+    action_size: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> TanhGaussian:
+        out = dense(2 * self.action_size, self.dtype, kernel_init=lecun_uniform)(x)
+        mean, raw = jnp.split(out.astype(jnp.float32), 2, axis=-1)
+        return TanhGaussian(10.0 * jnp.tanh(mean / 10.0), jnp.log(jax.nn.softplus(raw) + 1e-6))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxrl.envs.core import Env
+from jaxrl.envs.goal.common import GoalReward
 from jaxrl.errors import UsageError
 from jaxrl.memory import available_bytes
 from jaxrl.train.online import OnlineLoop
@@ -128,8 +129,7 @@ class OfflineConfig(RunConfig):
 def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
     check_extras(config)
-    if getattr(agent, "hindsight", "none") != "none":
-        _check_hindsight(config, agent)
+    _check_hindsight(config, agent, loop.env)
     block = loop.block_steps
     if config.steps % block:
         low = config.steps // block * block
@@ -155,10 +155,11 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
             f"instances and {agent.n_step}-step returns, got {config.capacity:_} and "
             f"{config.learning_starts:_}"
         )
-    if config.steps <= config.learning_starts:
+    begins = -(-config.learning_starts // block) * block  # learning begins with a whole block
+    if config.steps <= begins:
         raise UsageError(
-            f"--steps {config.steps:_} leaves nothing to learn: learning starts at "
-            f"{config.learning_starts:_}; give more steps or a smaller --learning-starts"
+            f"--steps {config.steps:_} leaves nothing to learn: learning starts at {begins:_}; "
+            "give more steps or a smaller --learning-starts"
         )
 
 
@@ -183,8 +184,12 @@ def check_goal(agent: Any, env: Env) -> None:
         )
 
 
-def _check_hindsight(config: TrainConfig, agent: Any) -> None:
+def _check_hindsight(config: TrainConfig, agent: Any, env: Env) -> None:
     """Raises `UsageError` where new goals would get other rewards than the task gives."""
+    if getattr(agent, "hindsight", "none") == "none":
+        if getattr(agent, "hindsight_dense", False):
+            raise UsageError("--hindsight-dense says nothing without --hindsight: give one")
+        return
     if config.action_cost != 0 or config.action_repeat != 1:
         raise UsageError(
             f"hindsight computes the reward of a new goal anew, without action costs or repeats: "
@@ -195,6 +200,13 @@ def _check_hindsight(config: TrainConfig, agent: Any) -> None:
         raise UsageError(
             "--dense-reward and --hindsight-dense go together, or new goals would be rewarded "
             "otherwise than commanded ones; give both or neither"
+        )
+    while hasattr(env, "env"):
+        env = env.env
+    if hasattr(env, "task") and not isinstance(env.task.reward, GoalReward):
+        raise UsageError(
+            f"hindsight knows the reward of goal_task (success, or minus the distance), and "
+            f"{env.spec.name} has one of its own; make it by goal_task, or give --hindsight none"
         )
 
 

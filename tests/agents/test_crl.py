@@ -133,13 +133,16 @@ def same(left, right):
         np.testing.assert_array_equal(a, b)
 
 
-def test_rows_without_weight_change_nothing():
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_rows_without_weight_change_nothing(share):
+    """Nor does their goal reach the policy through another row."""
+    agent = dataclasses.replace(AGENT, random_goals=jnp.float32(share))
     state, transitions = fresh(), batch()
     zero = transitions.weight == 0
     assert 0 < zero.sum() < B
     spoilt = transitions.replace(obs_tm1=jnp.where(zero[:, None], 9.0, transitions.obs_tm1))
-    new, _ = update(AGENT, state, transitions, jax.random.key(0))
-    other, _ = update(AGENT, state, spoilt, jax.random.key(0))
+    new, _ = update(agent, state, transitions, jax.random.key(0))
+    other, _ = update(agent, state, spoilt, jax.random.key(0))
     for a, b in zip(jax.tree.leaves(new), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -236,6 +239,32 @@ def test_actions_before_learning():
     np.testing.assert_allclose(decoded, [-3.0, 5.0])
 
 
+def test_networks_of_sgcrl_start_as_its_code_starts_them():
+    """Haiku's VarianceScaling(1, "fan_avg" or "fan_in", "uniform"); deviations near softplus(0)."""
+    agent = dataclasses.replace(AGENT, networks="sgcrl", width=256)
+    state = jax.jit(lambda key: agent.init(key, Square().spec))(jax.random.key(0))
+    phi = jax.tree.map(lambda x: x[0], state.critic["phi"]["params"])
+    for layer in (phi["trunk"]["Layer_1"]["Dense_0"]["kernel"], phi["Dense_0"]["kernel"]):
+        reach = np.sqrt(3.0 / np.mean(layer.shape))
+        assert 0.98 * reach < jnp.abs(layer).max() <= reach
+    actor = state.actor["params"]
+    head = actor["SoftplusHead_0"]["Dense_0"]["kernel"]
+    for layer in (actor["trunk"]["Layer_0"]["Dense_0"]["kernel"], head):
+        reach = np.sqrt(3.0 / layer.shape[0])
+        assert 0.98 * reach < jnp.abs(layer).max() <= reach
+    drawn = policy(agent, state.actor, state, batch().obs_tm1)
+    hidden = batch().obs_tm1
+    for i in range(2):
+        dense = actor["trunk"][f"Layer_{i}"]["Dense_0"]
+        hidden = np.asarray(hidden @ dense["kernel"] + dense["bias"])
+        hidden = hidden / (1 + np.exp(-hidden))
+    out = hidden @ head
+    np.testing.assert_allclose(drawn.mean, 10 * np.tanh(out[:, :A] / 10), rtol=1e-4, atol=1e-5)
+    std = np.log1p(np.exp(out[:, A:])) + 1e-6
+    np.testing.assert_allclose(np.exp(drawn.log_std), std, rtol=1e-4)
+    assert 0.6 < std.mean() < 0.85
+
+
 def test_binding_takes_the_slices_of_the_task():
     assert (AGENT.achieved, AGENT.commanded) == ((1, 3), (3, 5))
     replay = AGENT.replay(10, 2)
@@ -259,7 +288,16 @@ def test_peers_name_every_hyperparameter():
             assert peer.run(7)["capacity"] == 7 * peer.capacity
 
 
-@pytest.mark.parametrize("options", [{"critics": 0}, {"batch_size": 1}, {"depth": 5}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"critics": 0},
+        {"batch_size": 1},
+        {"depth": 5},
+        {"discount": 1.5},
+        {"random_goals": 50.0},
+    ],
+)
 def test_what_cannot_be(options):
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"{name} must be .*got {value}"):

@@ -77,12 +77,16 @@ def ball_model() -> mujoco.MjSpec:
     return spec
 
 
-def ball_start(model, data, random):
-    """Noisy standing pose, goal on a circle, ball a fifth of the way with JaxGCRL's offset."""
+def ball_start(model, data, random, told=None):
+    """Noisy standing pose, goal on a circle (or that which is told), ball a fifth of the way with
+    JaxGCRL's offset."""
     ant.stand(data, random)
     while True:
         angle, other = random.uniform(0, 2 * np.pi, 2)
+        if told is not None:
+            angle = np.arctan2(told[1], told[0])
         goal = BALL_GOAL_DISTANCE * np.array([np.cos(angle), np.sin(angle)])
+        goal = goal if told is None else told
         # JaxGCRL's offset takes the sine of the goal's angle, not of its own.
         ball = 0.2 * goal + [np.cos(other), np.sin(angle)]
         if np.linalg.norm(ball - data.qpos[:2]) > BALL_CLEARANCE:
@@ -144,6 +148,7 @@ TASKS = [
         achieved=slice(29, 31),
         radius=ant.RADIUS,
         start=ball_start,
+        start_knows_goal=True,
         control_dt=ant.CONTROL_DT,
         steps=ant.STEPS,
         terminated=ant.fallen,

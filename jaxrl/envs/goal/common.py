@@ -27,8 +27,10 @@ Array = jax.Array
 EASY = 4.0
 """The looser radius of `eval/success_easy` in units of the radius (JaxGCRL: 2 m beside 0.5 m)."""
 
-DrawGoal = Callable[[mujoco.MjModel, mujoco.MjData, np.random.RandomState], np.ndarray]
-"""Draws a start on the host, writes it to the MjData and returns the commanded goal, [G]."""
+DrawGoal = Callable[..., np.ndarray]
+"""Called with (MjModel, MjData, RandomState): draws a start on the host, writes it to the MjData
+and returns the commanded goal, [G]. Where the start depends on the goal, also with the goal that
+it has to be, or None."""
 
 
 def easy_radius(goal: GoalSpec) -> float:
@@ -74,6 +76,7 @@ def goal_task(
     steps: int,
     unit: str = "m",
     terminated: Callable[[Sim], Array] = never,
+    start_knows_goal: bool = False,
 ) -> Task:
     """A `Task` whose observation is [state | commanded goal].
 
@@ -89,6 +92,7 @@ def goal_task(
       steps: control steps of an episode.
       unit: of the goal's coordinates.
       terminated: whether the MDP ends here, [].
+      start_knows_goal: the start depends on the goal, so `start` takes one to keep to.
     """
     size = achieved.stop - achieved.start
     goal = GoalSpec(achieved, slice(state_size, state_size + size), unit, radius)
@@ -98,7 +102,7 @@ def goal_task(
         model=model,
         control_dt=control_dt,
         time_limit=steps * control_dt,
-        start=functools.partial(_start, draw=start),
+        start=GoalStart(start, start_knows_goal),
         observe=observe,
         reward=GoalReward(goal, observe),
         terminated=terminated,
@@ -110,10 +114,22 @@ def _observe(sim: Sim, state: Callable[[Sim], Array]) -> Array:
     return jnp.concatenate([state(sim), sim.task["goal"]])
 
 
-def _start(model, data, random, draw: DrawGoal) -> dict[str, np.ndarray]:
-    goal = np.asarray(draw(model, data, random), np.float64)
-    show_goal(data, goal)
-    return {"goal": goal}
+@dataclasses.dataclass(frozen=True)
+class GoalStart:
+    """Start of a goal task: draws it with its goal, or for the goal that is asked for."""
+
+    draw: DrawGoal
+    knows_goal: bool = False
+    goal: np.ndarray | None = None
+    """Commanded in every episode, [G]; None draws one."""
+
+    def __call__(self, model, data, random) -> dict[str, np.ndarray]:
+        """Writes the start to `data`; returns the episode's arrays."""
+        told = (self.goal,) if self.knows_goal else ()
+        drawn = self.draw(model, data, random, *told)
+        goal = np.asarray(drawn if self.goal is None else self.goal, np.float64)
+        show_goal(data, goal)
+        return {"goal": goal}
 
 
 def show_goal(data: mujoco.MjData, goal: np.ndarray) -> None:

@@ -192,16 +192,16 @@ def parse(text: str, cell: float, what: str = "maze", cells: str = "#.RG") -> Ma
     maze = Maze(rows, cell)
     if not rows or not len(maze.free):
         raise UsageError(f"{what} has no free cell; mark some with . R or G")
-    goals = maze.goals
-    for start in maze.starts:
-        steps = maze.steps_from(start)
-        for i, j in goals:
-            if steps[i, j] < 0:
-                raise UsageError(
-                    f"{what}: no way leads from the start in line {start[0] + 1}, column "
-                    f"{start[1] + 1} to the goal in line {i + 1}, column {j + 1}; open a wall, or "
-                    "mark starts with R and goals with G"
-                )
+    first = maze.starts[0]
+    steps = maze.steps_from(first)
+    lost = [(first, goal) for goal in maze.goals if steps[*goal] < 0]
+    lost += [(start, maze.goals[0]) for start in maze.starts if steps[*start] < 0]
+    for start, goal in lost:  # ways lead back as well, so one search tells of all starts
+        raise UsageError(
+            f"{what}: no way leads from the start in line {start[0] + 1}, column {start[1] + 1} "
+            f"to the goal in line {goal[0] + 1}, column {goal[1] + 1}; open a wall, or mark starts "
+            "with R and goals with G"
+        )
     return maze
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxrl.envs.goal.common import GoalReward, show_goal
+from jaxrl.envs.goal.common import GoalReward, GoalStart
 from jaxrl.envs.mujoco_env import MujocoEnv
 from jaxrl.envs.task import Physics, Task
 from jaxrl.errors import UsageError
@@ -67,14 +67,9 @@ def with_goal(task: Task, goal: Sequence[float]) -> Task:
         raise UsageError(
             f"{task.name} takes a goal of {size} finite numbers ({reward.goal.unit}), got {goal!r}"
         )
-    start = functools.partial(_start_to, draw=task.start, goal=commanded)
-    return dataclasses.replace(task, start=start)
-
-
-def _start_to(model, data, random, draw, goal: np.ndarray) -> dict[str, np.ndarray]:
-    arrays = draw(model, data, random)
-    show_goal(data, goal)
-    return {**arrays, "goal": goal}
+    if not isinstance(task.start, GoalStart):
+        raise UsageError(f"{task.name} draws its own goals: make it by goal_task to command one")
+    return dataclasses.replace(task, start=dataclasses.replace(task.start, goal=commanded))
 
 
 def _goal_only(task: Task, option: str) -> GoalReward:

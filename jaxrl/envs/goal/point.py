@@ -3,8 +3,9 @@
 The ball is driven by two forces against strong friction, so that its velocity follows the action
 within a few hundredths of a second; walls are contacts. `point-spiral` is SGCRL's
 point_Spiral11x11 (Liu et al., 2025, arXiv 2408.05804): one cell a step at most, an episode of 100
-steps, from (5, 5) always to (10, 10), reached within 1 m. Its state is the position only; ours has
-the velocity too, as the physics has one.
+steps, always between the same two cells, reached within 1 m. Its state is the position only; ours
+has the velocity too, as the physics has one. It starts in a corner of its cell and aims at one,
+ours in the middle: (5, 5) and (10, 10) in the units of either.
 """
 
 from __future__ import annotations

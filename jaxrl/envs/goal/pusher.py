@@ -47,15 +47,18 @@ def model() -> mujoco.MjSpec:
     return spec
 
 
-def start(model, data, random, kind: str):
-    """Resting arm, object in front of it, goal at least 17 cm away."""
+def start(model, data, random, told=None, *, kind: str):
+    """Resting arm, object in front of it, goal (that which is told, if any) at least 17 cm away."""
 
     def draw(ranges):
         return np.array([random.uniform(*ranges["y"]), random.uniform(*ranges["x"])])
 
-    placed, goal = draw(OBJECT), draw(GOALS[kind])
+    def draw_goal():
+        return draw(GOALS[kind]) if told is None else np.subtract(told, ORIGIN)[1::-1]
+
+    placed, goal = draw(OBJECT), draw_goal()
     while np.linalg.norm(placed - goal) < LEAST_DISTANCE:
-        placed, goal = draw(OBJECT), draw(GOALS[kind])
+        placed, goal = draw(OBJECT), draw_goal()
     data.qpos[7:9] = placed
     data.qvel[:7] = random.uniform(-VELOCITY_NOISE, VELOCITY_NOISE, 7)
     return np.array([ORIGIN[0] + goal[1], ORIGIN[1] + goal[0], ORIGIN[2]])
@@ -76,6 +79,7 @@ TASKS = [
         achieved=slice(10, 13),
         radius=RADIUS,
         start=functools.partial(start, kind=kind),
+        start_knows_goal=True,
         control_dt=CONTROL_DT,
         steps=STEPS,
     )

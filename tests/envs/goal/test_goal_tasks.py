@@ -303,3 +303,18 @@ def test_the_ball_stops_by_friction_with_the_floor():
     way = data.qpos[15:17] - 10
     assert np.linalg.norm(way) == pytest.approx(4 / (2 * 9.81), rel=0.1)
     assert np.abs(data.qvel[14:17]).max() < 0.01
+
+
+def test_a_start_that_depends_on_the_goal_keeps_to_the_one_that_is_asked_for():
+    """The object of the pusher is never at its goal already; the ball lies towards its goal."""
+    goal = [0.45, -0.2, -0.323]
+    env = jaxrl.make("pusher-easy", goal=goal)
+    obs = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 64)).obs
+    away = np.linalg.norm(obs[:, env.spec.goal.achieved][:, :2] - np.array(goal)[:2], axis=1)
+    assert away.min() > 0.17 - 1e-3
+    env = jaxrl.make("ant-ball", goal=[-4.0, 3.0])
+    obs = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 64)).obs
+    ball = obs[:, env.spec.goal.achieved]
+    offset = ball - 0.2 * np.array([-4.0, 3.0])
+    np.testing.assert_allclose(offset[:, 1], 0.6, atol=1e-3)  # the sine of the goal's angle
+    assert np.abs(offset[:, 0]).max() <= 1 + 1e-3 and offset[:, 0].std() > 0.3

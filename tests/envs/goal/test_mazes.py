@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import shortest_path
 
 import jaxrl
 from jaxrl.cli import main
+from jaxrl.envs import taskfile
 from jaxrl.envs.goal import mazes
 from jaxrl.envs.goal.options import goal_tasks
 from jaxrl.envs.mujoco_env import MujocoEnv
@@ -105,6 +106,20 @@ def test_a_map_of_ones_own(tmp_path):
     np.testing.assert_allclose(state.obs[4:], [2, 4], atol=0.25)
     state = jax.jit(ant.reset)(jax.random.key(0))
     np.testing.assert_array_equal(np.concatenate([state.obs[:2], state.obs[29:]]), [0, 0, 8, 16])
+
+
+def test_a_map_that_has_changed_is_told_from_the_one_before(tmp_path, monkeypatch):
+    """So that a resume notices: its path is absolute in config.json, and beside it are hashes."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "maze.txt").write_text("R..G\n....\n")
+    name = taskfile.absolute("point-map:maze.txt")
+    assert name == f"point-map:{tmp_path / 'maze.txt'}"
+    assert taskfile.short("point-map:maze.txt") == "point-map-maze"
+    file, model = taskfile.hashes(name)
+    (tmp_path / "maze.txt").write_text("R.#G\n....\n")
+    changed = taskfile.hashes("point-map:maze.txt")
+    assert changed[0] != file and changed[1] != model
+    assert taskfile.hashes("point-umaze") is None and taskfile.short("point-umaze") == "point-umaze"
 
 
 def environment(name):

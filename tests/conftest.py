@@ -8,7 +8,7 @@ from jaxrl.envs.physics.engines import THREADS
 from tests import compiling
 
 # Before jax starts: a pool of threads in which tests of mjx do not wait for themselves.
-os.environ.setdefault("NPROC", str(THREADS))  # see `engines._ask_for_threads`
+os.environ.setdefault("NPROC", str(THREADS))  # see `engines.ask_for_threads`
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {compiling.FLAGS}".strip()
 
 import jax

@@ -24,6 +24,7 @@ from jaxrl.envs.core import (
 from jaxrl.envs.host_call import host_call
 from jaxrl.envs.physics.native import Native, refuse_on_several_devices
 from jaxrl.envs.task import Physics, Sim, Task, forward_passive, sensor_slices
+from jaxrl.errors import UsageError
 
 Array = jax.Array
 
@@ -38,6 +39,15 @@ class Engine(Protocol):
 
     def step(self, physics: Physics, ctrl: Array) -> Physics:
         """Physics after one control step under `ctrl` [nu]; unbatched."""
+
+
+def check_action(spec: EnvSpec, action: Array) -> None:
+    """Raises UsageError unless `action` has the shape [A]: one number would drive all actuators."""
+    if action.shape != (spec.action_size,):
+        raise UsageError(
+            f"{spec.name} takes an action of shape ({spec.action_size},), got {action.shape}; "
+            "batches go through jax.vmap"
+        )
 
 
 class MujocoEnv:
@@ -104,7 +114,12 @@ class MujocoEnv:
         return self._first_row(physics, task, starts, key, first_metrics())
 
     def step(self, state: EnvState, action: Array) -> EnvState:
-        """Next row under `action` [A], in the spec's units; see `Env.step`."""
+        """Next row under `action` [A], in the spec's units; see `Env.step`.
+
+        Raises:
+          UsageError: an action of another shape.
+        """
+        check_action(self.spec, action)
         physics, task, starts, stale = take_start(state.start)
         reused = state.metrics["starts_reused"] + stale
         first = self._first_row(

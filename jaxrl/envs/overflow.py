@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxrl.envs.core import EnvState
-from jaxrl.envs.mujoco_env import MujocoEnv
+from jaxrl.envs.mujoco_env import MujocoEnv, check_action
 from jaxrl.envs.task import Physics
 from jaxrl.envs.wrappers import Wrapper
 
@@ -44,6 +44,7 @@ class CountOverflow(Wrapper):
         return _counting(state, jnp.zeros((), jnp.int32))
 
     def step(self, state: EnvState, action: Array) -> EnvState:
+        check_action(self.spec, action)
         physics, lost = self._advance(state.physics, action.astype(jnp.float32))
         taken = copy.copy(self._inner)
         taken.engine = Stepped(physics)

@@ -102,6 +102,8 @@ def make(
     if num_instances < 1:
         raise UsageError(f"instances must be at least 1, got {num_instances}")
     engines.check_name(physics)
+    if physics == "mjx":
+        engines.ask_for_threads()  # before jax starts, as trying out a task of a file has it do
     if name in probes() and (frozen_starts or dense_reward or goal is not None or not terminate):
         raise UsageError(f"options of starts, goals and ends do not apply to the probe {name}")
     if name in probes():

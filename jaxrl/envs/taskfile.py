@@ -23,6 +23,7 @@ import jax
 import numpy as np
 
 from jaxrl.errors import UsageError
+from jaxrl.report.tracked import code_hash
 
 if TYPE_CHECKING:
     from jaxrl.envs.task import Sim, Task
@@ -40,16 +41,44 @@ def split(name: str) -> tuple[Path, str] | None:
     return (Path(name), "") if name.endswith(".py") else None
 
 
+def split_map(name: str) -> tuple[str, Path] | None:
+    """(kind, file) of a name such as "point-map:maze.txt"; None for any other name."""
+    from jaxrl.envs.goal.options import MAPS
+
+    kind, colon, file = name.partition(":")
+    return (kind, Path(file)) if colon and kind in MAPS else None
+
+
 def absolute(name: str) -> str:
     """The same name with the file's absolute path, so that it means the same in every folder."""
+    if maze := split_map(name):
+        return f"{maze[0]}:{os.path.abspath(maze[1])}"
     found = split(name)
     return f"{os.path.abspath(found[0])}:{found[1]}" if found else name
 
 
 def short(name: str) -> str:
     """The name as part of a file's name: "my_task-balance" for "path/to/my_task.py:balance"."""
+    if maze := split_map(name):
+        return f"{maze[0]}-{maze[1].stem}"
     found = split(name)
     return (f"{found[0].stem}-{found[1]}" if found else name).replace("/", "-")
+
+
+def hashes(name: str) -> tuple[str, str] | None:
+    """Of a task of the user's own: hashes of its file (a Python file's without comments) and of its
+    model, so that a change of either is noticed. None for other tasks."""
+    if maze := split_map(name):
+        from jaxrl.envs.goal.options import goal_task_named
+
+        task = goal_task_named(name)
+        assert task is not None
+        text = hashlib.sha256(maze[1].read_bytes()).hexdigest()[:16]
+        return text, model_hash(task)
+    found, task = split(name), load(name)
+    if found is None or task is None:
+        return None
+    return code_hash([found[0]]), model_hash(task)
 
 
 def load(name: str) -> Task | None:

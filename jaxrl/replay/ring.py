@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 Array = jax.Array
 
-TERMINATED, TRUNCATED, UNSTABLE = jnp.uint8(1), jnp.uint8(2), jnp.uint8(4)
+# Of NumPy: an array of jax's would start its backend on import.
+TERMINATED, TRUNCATED, UNSTABLE = np.uint8(1), np.uint8(2), np.uint8(4)
 LAST = TERMINATED | TRUNCATED
 
 

@@ -91,7 +91,9 @@ def wrapped(state):
 @pytest.mark.parametrize("name", ["walker-walk", "finger-spin", "cheetah-run"])
 def test_a_step_is_a_function_of_the_state(name):
     env = registry.make(name)
-    env.model.opt.iterations = 1  # a solver that stops early ends where its warm start put it
+    env.engine.model.opt.iterations = (
+        1  # a solver that stops early ends where its warm start put it
+    )
     step = jax.jit(jax.vmap(env.step))
     states = jax.jit(jax.vmap(env.reset))(keys(4))
     actions = random_actions(env, 60, 4)

@@ -22,6 +22,8 @@ from gymnasium import spaces
 from jaxrl.envs.core import Env, EnvState, GoalSpec
 from jaxrl.envs.goal.common import GoalReward
 from jaxrl.envs.registry import make
+from jaxrl.envs.wrappers import ActionCost, ActionRepeat
+from jaxrl.errors import UsageError
 
 
 def to_gymnasium(env: str | Env, *, render_mode: str | None = None, **options: Any) -> Adapter:
@@ -103,7 +105,11 @@ class GoalAdapter(Adapter):
     def compute_reward(
         self, achieved_goal: np.ndarray, desired_goal: np.ndarray, info: Any
     ) -> np.ndarray | float:
-        """Reward of goals [..., G], [...]; a float for one row. `info` says nothing about it."""
+        """Reward of goals [..., G], [...]; a float for one row. `info` says nothing about it.
+
+        Raises:
+          UsageError: the environment's rewards have action costs, or are of several steps.
+        """
         reward = np.asarray(
             _reward(self.env).between(jnp.asarray(achieved_goal), jnp.asarray(desired_goal))
         )
@@ -126,6 +132,11 @@ class GoalAdapter(Adapter):
 def _reward(env: Any) -> GoalReward:
     """The reward of the goal task inside `env`."""
     while hasattr(env, "env"):
+        if isinstance(env, ActionCost | ActionRepeat):
+            raise UsageError(
+                "compute_reward is of goals alone: leave action_cost and action_repeat at their "
+                "defaults to relabel goals"
+            )
         env = env.env
     return env.task.reward
 

@@ -7,7 +7,6 @@ of `benchmarks/solver_iterations.py` asks. That script writes the file.
 
 from __future__ import annotations
 
-import copy
 import functools
 import importlib.util
 import json
@@ -110,13 +109,11 @@ def choose(task: Task, physics: str) -> str:
             f"{task.name} cannot run on {physics}, which lacks: {'; '.join(missing)}; "
             "use physics 'native'"
         )
-    if physics == "mjx":
-        _ask_for_threads()
     return physics
 
 
-def _ask_for_threads() -> None:
-    """Has jax start a pool of more threads than it factorises batches of matrices at once.
+def ask_for_threads() -> None:
+    """For mjx: has jax start a pool of more threads than it factorises batches of matrices at once.
 
     On a processor such a call of LAPACK waits, in a thread of XLA's pool, for the others of that
     pool. mjx makes several at once; where the pool has two threads, as it has on two cores, they
@@ -137,12 +134,6 @@ def _automatic(task: Task) -> str:
     return "native" if unsupported(task, "mjx") else "mjx"
 
 
-def native(model: mujoco.MjModel, substeps: int) -> Native:
-    """`Native` with a model of its own: drawing a start switches actuation off in the environment's
-    for a moment, which another thread's or device's step must not see."""
-    return Native(copy.copy(model), substeps)
-
-
 def maker(task: Task, engine: str, num_instances: int) -> MakeEngine:
     """What `MujocoEnv` makes the task's engine with.
 
@@ -150,7 +141,7 @@ def maker(task: Task, engine: str, num_instances: int) -> MakeEngine:
       num_instances: how many step together, over all seeds; sizes warp's buffers.
     """
     if engine == "native":
-        return native
+        return Native
     if engine == "mjx":
         from jaxrl.envs.physics.mjx import Mjx
 

@@ -11,6 +11,7 @@ The solver's warm start is zero at each control step, so that a step is a functi
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import threading
@@ -63,7 +64,9 @@ class Native:
     """Steps batches of one model. Safe to call from several threads; calls take turns.
 
     Args:
-      model: the model; autoreset gets switched off, so that a diverged row shows as such.
+      model: the model, which is copied: drawing a start switches actuation off in the
+        environment's for a moment, which another thread's or device's step must not see. Autoreset
+        gets switched off in the copy, so that a diverged row shows as such.
       substeps: physics steps per control step, n.
     """
 
@@ -71,6 +74,7 @@ class Native:
 
     def __init__(self, model: mujoco.MjModel, substeps: int):
         quiet_warnings()
+        model = copy.copy(model)
         model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         size = 1 + model.nq + model.nv + model.na
         if mujoco.mj_stateSize(model, FULL) != size:

@@ -13,6 +13,8 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
+from jaxrl.errors import UsageError
+
 Array = jax.Array
 
 BODY_FRAME = mujoco.mjtObj.mjOBJ_XBODY
@@ -57,8 +59,20 @@ def tolerance(
       sigmoid: "gaussian", "linear", "quadratic", "hyperbolic", "long_tail", "cosine",
         "reciprocal" or "tanh_squared".
       value_at_margin: value at distance `margin`.
+
+    Raises:
+      UsageError: an interval that ends before it begins, a negative margin, or a value at the
+        margin that the sigmoid cannot have.
     """
     lower, upper = bounds
+    if lower > upper or margin < 0:
+        raise UsageError(f"tolerance takes lower <= upper and margin >= 0, got {bounds}, {margin}")
+    zero = sigmoid in ("cosine", "linear", "quadratic")  # they can end at 0
+    if not (0 < value_at_margin < 1 or (zero and value_at_margin == 0)):
+        raise UsageError(
+            f"tolerance takes a value_at_margin {'from' if zero else 'above'} 0 and below 1 for "
+            f"{sigmoid!r}, got {value_at_margin}"
+        )
     inside = (lower <= x) & (x <= upper)
     if margin == 0:
         return jnp.where(inside, 1.0, 0.0)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from jaxrl.report import tracked
+from jaxrl.report.runs import short_commit
 from jaxrl.train.runlog import RunFolder
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,11 @@ def code(arguments: tuple[str, ...]) -> str:
     from programs import run_hash
 
     return run_hash(arguments[1:])
+
+
+def commits(found: Iterable[str]) -> str:
+    """The distinct commits of a row's runs, short, with the "+" of uncommitted changes."""
+    return ", ".join(dict.fromkeys(map(short_commit, found)))
 
 
 def command(suite: str, cell: Cell) -> str:

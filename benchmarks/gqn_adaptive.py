@@ -110,7 +110,7 @@ def report() -> None:
         row = {"task": task, "window": window, "gap": gap, "grown at": grown}
         row |= {"mean return": float(points[:, 1].mean())}
         row |= {"return": gqn_paper.plateau(points, STEPS), "command": config["command"]}
-        row |= {"commit": config["git_commit"][:9], "jax": config["versions"]["jax"]}
+        row |= {"commit": cells.commits([config["git_commit"]]), "jax": config["versions"]["jax"]}
         rows.append(row)
         print(
             f"{task:<18}window {window:>2}  gap {gap:>2}  {row['return']:>5.0f} at the end  "

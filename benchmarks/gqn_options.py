@@ -60,7 +60,7 @@ def report() -> None:
         speed = [m["charts/SPS"] for m in metrics if "charts/SPS" in m]
         row = {"option": cell.option, "return": float(np.mean(last))}
         row |= {"steps/s": float(np.median(speed)), "given": OPTIONS[cell.option] or "nothing"}
-        row |= {"command": config["command"], "commit": config["git_commit"][:9]}
+        row |= {"command": config["command"], "commit": cells.commits([config["git_commit"]])}
         rows.append(row | {key: config[key] for key in ("versions", "device")})
         print(f"{cell.option:<18}{row['return']:>7.0f}{row['steps/s']:>7.0f} steps/s")
     (cells.RESULTS / SUITE / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -117,7 +117,7 @@ def report() -> None:
     for cell, config, metrics in cells.finished(SUITE, CELLS):
         figures: dict = compare(cell, metrics, published)
         device = f"{config['device']['cores']} cores, {config['device']['kind']}"
-        about = {"commit": config["git_commit"][:9], "jax": config["versions"]["jax"]}
+        about = {"commit": cells.commits([config["git_commit"]]), "jax": config["versions"]["jax"]}
         rows.append({"run": cell.name, **figures, **about, "device": device})
         rows[-1] |= {"command": config["command"], "hours": metrics[-1]["wall_time"] / 3600}
         rows[-1] |= {"difference": figures["ours"] - figures["paper"], "seed": cell.seed}

@@ -92,7 +92,9 @@ def report() -> None:
         dt = trained.evaluator.env.spec.control_dt
         row = {"agent": cell.agent, "cost": cell.cost, "return": metrics[-1]["eval/return_mean"]}
         row |= {"smoothness": smoothness(episode(trained), dt)}
-        rows.append(row | {"command": config["command"], "commit": config["git_commit"][:9]})
+        rows.append(
+            row | {"command": config["command"], "commit": cells.commits([config["git_commit"]])}
+        )
         if cell.cost == COSTS[-1]:
             steps = [m["global_step"] / 1e3 for m in metrics]
             active = [m["agent/active_bins"] for m in metrics]

@@ -107,7 +107,8 @@ def report() -> None:
         estimate = stats.aggregate(scores, stats.mean, interval=len(runs) > 1, method="student")
         row = {"task": task, "quality": quality, "agent": agent, "score": str(estimate)}
         row |= {"seeds": len(runs), "hours": float(np.mean([run["hours"] for run in runs]))}
-        row |= {"command": runs[0]["command"], "commit": runs[0]["git_commit"][:9], "runs": runs}
+        row |= {"command": runs[0]["command"], "runs": runs}
+        row |= {"commit": cells.commits(run["git_commit"] for run in runs)}
         rows.append(row)
         print(f"{task:<14}{quality:<15}{agent:<14}{row['score']}", flush=True)
     path = cells.RESULTS / SUITE / "offline.json"

@@ -72,7 +72,7 @@ def report() -> None:
             "each": ", ".join(f"{run['return']:.0f}" for run in found),
             "published": PUBLISHED[task],
             "command": found[0]["command"],
-            "commit": found[0]["git_commit"][:9],
+            "commit": cells.commits(run["git_commit"] for run in found),
             "runs": found,
         }
         for task, found in runs.items()

@@ -23,6 +23,7 @@ import jaxrl
 from jaxrl.agents.crl import CRL, State
 from jaxrl.cli.commands import enable_compilation_cache
 from jaxrl.envs.core import EnvState
+from jaxrl.errors import UsageError, exit_on_bad_input
 from jaxrl.replay import ring
 from jaxrl.replay.hindsight import HindsightState
 from jaxrl.train.evaluate import Evaluator
@@ -64,6 +65,15 @@ class Args:
 def main(args: Args) -> float:
     """Trains and returns the share of goals that the last evaluation reached."""
     # ---- Setup ----------------------------------------------------------------------------------
+    # A chunk that is no whole number of iterations would leave rows of the replay unwritten.
+    units = {
+        "chunk_steps": args.num_envs,
+        "eval_every": args.chunk_steps,
+        "steps": args.chunk_steps,
+    }
+    for name, unit in units.items():
+        if getattr(args, name) % unit:
+            raise UsageError(f"{name} must be a multiple of {unit}, got {getattr(args, name)}")
     env = jaxrl.make(args.task, start_slots=1 + args.chunk_steps // args.num_envs)
     agent = args.agent.bind(env.spec).canonical()  # bind: where an observation holds its goals
     replay = agent.replay(args.capacity // args.num_envs, args.num_envs)
@@ -148,4 +158,5 @@ def main(args: Args) -> float:
 
 if __name__ == "__main__":
     enable_compilation_cache()
-    main(tyro.cli(Args, description=__doc__))
+    with exit_on_bad_input():
+        main(tyro.cli(Args, description=__doc__))

@@ -22,6 +22,7 @@ import jaxrl
 from jaxrl.agents.gqn import GQN, State
 from jaxrl.cli.commands import enable_compilation_cache
 from jaxrl.envs.core import EnvState
+from jaxrl.errors import UsageError, exit_on_bad_input
 from jaxrl.replay import ring
 from jaxrl.replay.prioritized import PrioritizedState
 from jaxrl.train.evaluate import Evaluator
@@ -35,7 +36,7 @@ class Args:
     task: str = "walker-walk"
     """Task; `jaxrl envs` lists them."""
     steps: int = 200_000
-    """Environment steps, over all instances."""
+    """Environment steps, over all instances; a multiple of the chunk."""
     seed: int = 0
     """Of everything random."""
     num_envs: int = 8
@@ -47,7 +48,7 @@ class Args:
     eval_every: int = 10_000
     """Environment steps between evaluations; a multiple of the chunk."""
     chunk_steps: int = 1000
-    """Environment steps per compiled call."""
+    """Environment steps per compiled call; a multiple of the number of instances."""
     action_cost: float = 0.0
     """c_a in the reward r - c_a * mean(a^2)."""
     out: Path = Path("runs/experiment")
@@ -61,6 +62,11 @@ class Args:
 def main(args: Args) -> float:
     """Trains and returns the last evaluation's mean return."""
     # ---- Setup ----------------------------------------------------------------------------------
+    # A chunk that is no whole number of iterations would leave rows of the replay unwritten.
+    units = {"num_envs": 8, "chunk_steps": args.num_envs}
+    for name, unit in {**units, "eval_every": args.chunk_steps, "steps": args.chunk_steps}.items():
+        if getattr(args, name) % unit:
+            raise UsageError(f"{name} must be a multiple of {unit}, got {getattr(args, name)}")
     agent = args.agent.canonical()
     env = jaxrl.make(args.task, action_cost=args.action_cost, start_slots=2)
     replay = agent.replay(args.capacity // args.num_envs, args.num_envs)
@@ -150,4 +156,5 @@ def main(args: Args) -> float:
 
 if __name__ == "__main__":
     enable_compilation_cache()
-    main(tyro.cli(Args, description=__doc__))
+    with exit_on_bad_input():
+        main(tyro.cli(Args, description=__doc__))

@@ -42,7 +42,9 @@ def train(arguments: list[str]) -> int:
     except RunFailed as failure:
         print(f"jaxrl: {failure}", file=sys.stderr)
         return 1
-    return 0 if result.finished else INTERRUPTED
+    if not result.finished:
+        return INTERRUPTED
+    return 0 if result.saved == result.step else 1
 
 
 def parse_train(arguments: list[str]) -> tuple[str, Any, str, RunConfig]:
@@ -65,7 +67,7 @@ def parse_train(arguments: list[str]) -> tuple[str, Any, str, RunConfig]:
     peers = _peers(name)
     peer = peers.get("".join(values_of(PEER, arguments)[:1]))
     if peer:
-        instances = "".join(values_of("--num-envs", arguments)[:1])
+        instances = "".join(values_of("--num-envs", arguments)[:1]).replace("_", "")
         loop = peer.run(int(instances) if instances.isdecimal() else None)
         run_config = dataclasses.replace(run_config, **loop)
         agent = dataclasses.replace(agent, **peer.agent)
@@ -213,6 +215,8 @@ def export(arguments: list[str]) -> int:
     from jaxrl.train.policy import LOADING, export_policy
 
     path = options.out or options.run / "policy.jaxexport"
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
     step, spec = export_policy(options.run, path, options.step)
     print(f"policy of step {step:,} written to {path}; use it anywhere with\n")
     sizes = {"observations": spec.observation_size, "actions": spec.action_size}
@@ -251,7 +255,9 @@ def doctor(arguments: list[str]) -> int:
     enable_compilation_cache()
     import jax
 
+    from jaxrl.envs.physics import engines
     from jaxrl.envs.physics.native import available_cores
+    from jaxrl.envs.registry import tasks
     from jaxrl.train import runlog
 
     flags = runlog.cpu_flags()
@@ -259,7 +265,7 @@ def doctor(arguments: list[str]) -> int:
         "devices": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
         "processor": runlog.processor(),
         "instructions": " ".join(x for x in flags if x.startswith(("avx", "amx", "fma"))) or "?",
-        "physics": "native (MuJoCo's C engine)",
+        "physics": f"{engines.choose(tasks()['walker-walk'], 'auto')} (of --physics auto)",
         "threads": str(available_cores()),
         "cache": jax.config.values["jax_compilation_cache_dir"] or "off",
         "commit": runlog.git_commit(),

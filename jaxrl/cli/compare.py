@@ -19,8 +19,9 @@ import tyro
 
 from jaxrl.cli.options import parse
 from jaxrl.errors import UsageError
-from jaxrl.report.runs import Run, collect
-from jaxrl.stats import area_under_curve, reference
+from jaxrl.report.runs import DIVERGED, Run, collect
+from jaxrl.report.summary import given_references
+from jaxrl.stats import Reference, area_under_curve, reference
 from jaxrl.stats.sequential import AdaStop
 
 UNDECIDED = 1
@@ -45,6 +46,8 @@ class CompareOptions:
     """Return of the last evaluation, or the mean over the learning curve."""
     normalise: bool = False
     """Score a seed by its mean over several tasks, each between its reference scores."""
+    reference: tuple[str, ...] = ()
+    """TASK=LOW:HIGH, scores that normalise a task without a committed reference."""
     worst: float | None = None
     """Return that a run counts as whose own is not finite; by default such a run is refused."""
     group_size: int = 5
@@ -132,6 +135,7 @@ class Agents:
                 f"the runs are of several tasks ({'; '.join(self.tasks)}): compare one at a time, "
                 "or give --normalise"
             )
+        self._references = given_references(self.options.reference, found)
         self.runs = {}
         for run in found:
             self.runs.setdefault(run.agent, []).append(run)
@@ -153,8 +157,7 @@ class Agents:
 
     def _score(self, run: Run) -> float:
         """The run's score, normalised if asked for."""
-        finite = not len(run.values) or math.isfinite(run.values[-1])
-        if run.left_out and finite:
+        if run.left_out not in (None, DIVERGED):
             raise UsageError(f"{run.path} has no score ({run.left_out}): finish it or leave it out")
         score = float(run.values[-1])
         if self.options.score == "area":
@@ -166,9 +169,21 @@ class Agents:
                 )
             score = self.options.worst
         if self.options.normalise:
-            scale = reference(run.env_id)
+            scale = self._reference(run)
             score = (score - scale.low) / (scale.high - scale.low)
         return score
+
+    def _reference(self, run: Run) -> Reference:
+        """What normalises the run's score."""
+        if run.task in self._references:
+            return self._references[run.task]
+        try:
+            return reference(run.env_id)
+        except UsageError:
+            raise UsageError(
+                f"{run.task} has no reference score to normalise by: --reference TASK=LOW:HIGH "
+                "gives one"
+            ) from None
 
     def show(self) -> None:
         """Prints each agent's mean and spread, and what should be known of its runs."""
@@ -222,7 +237,7 @@ def _finished(out: Path) -> bool:
         (run,) = collect([out])
     except UsageError:  # no evaluation yet
         return False
-    return run.left_out is None or not math.isfinite(run.values[-1])
+    return run.left_out in (None, DIVERGED)
 
 
 def _command(run: Run) -> list[str]:

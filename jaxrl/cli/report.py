@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxrl import stats
+from jaxrl import atomic
 from jaxrl.cli.options import parse
 from jaxrl.errors import UsageError
 from jaxrl.report import page, published
 from jaxrl.report.runs import METRIC, Run, collect
-from jaxrl.report.summary import Summary
+from jaxrl.report.summary import Summary, given_references
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +58,8 @@ def report(arguments: list[str]) -> int:
         return _documents(options)
     if options.check:
         raise UsageError("--check is for documents: leave out --out and --figures")
-    references = dict(map(_reference, options.reference))
     runs = collect(options.runs, options.metric, options.count_unfinished)
+    references = given_references(options.reference, runs)
     summary = Summary(tuple(runs), references, options.metric)
     curves = [curve for path in options.published for curve in published.read(path)]
     theirs = published.matching(curves, runs)
@@ -91,19 +91,6 @@ def _documents(options: ReportOptions) -> int:
         said = ("out of date" if options.check else "written") if changed else "up to date"
         print(f"{said:<12} {document.name}")
     return 1 if options.check and stale else 0
-
-
-def _reference(text: str) -> tuple[str, stats.Reference]:
-    task, equals, ends = text.rpartition("=")
-    low, colon, high = ends.partition(":")
-    try:
-        if not (task and equals and colon):
-            raise ValueError
-        return task, stats.Reference(float(low), float(high), "given on the command line")
-    except UsageError:
-        raise
-    except ValueError:
-        raise UsageError(f"--reference takes TASK=LOW:HIGH, got {text!r}") from None
 
 
 def _warn(summary: Summary, unmatched: bool) -> None:
@@ -143,8 +130,8 @@ def _write_figures(
             plots.save(figure, folder / f"{name}.{kind}")
     for name in ("results", "aggregates", "runs"):
         rows = getattr(tables, name)(summary)
-        (folder / f"{name}.csv").write_text(tables.as_csv(rows))
-    (folder / "tables.tex").write_text(tables.as_latex(summary))
+        atomic.write_text(folder / f"{name}.csv", tables.as_csv(rows))
+    atomic.write_text(folder / "tables.tex", tables.as_latex(summary))
     print(f"figures  {folder} ({', '.join(drawn)}; results, aggregates and runs as CSV; LaTeX)")
 
 

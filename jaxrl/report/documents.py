@@ -28,6 +28,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from jaxrl import atomic
 from jaxrl.errors import UsageError
 from jaxrl.report import plots, published, tables
 from jaxrl.report.runs import METRIC, collect, short_commit
@@ -91,7 +92,7 @@ def update(document: Document, check: bool = False) -> bool:
     table = _table(document)
     changed = pattern.sub(lambda m: f"{m[1]}{table}\n{m[2]}", text, count=1)
     if changed != text and not check:
-        document.path.write_text(changed)
+        atomic.write_text(document.path, changed)
     return changed != text
 
 
@@ -175,7 +176,8 @@ def _table(document: Document) -> str:
                 raise UsageError(f"{source}: a row without its {key} is refused")
     lines = _lines(records, document.entry["columns"], document.entry.get("spread", {}))
     commands = list(dict.fromkeys({**content, **r}["command"] for r in records))
-    made = list(dict.fromkeys(short_commit({**content, **r}["commit"]) for r in records))
+    commits = [c for r in records for c in {**content, **r}["commit"].split(", ")]
+    made = list(dict.fromkeys(map(short_commit, commits)))
     if len(commands) > SPELLED_OUT:
         said = f"`{commands[0]}` and {len(commands) - 1} more commands at commits"
         return "\n".join([*lines, "", f"Made by {said} that `{source.name}` names row by row."])

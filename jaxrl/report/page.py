@@ -10,7 +10,6 @@ from __future__ import annotations
 import html
 import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -20,10 +19,11 @@ from typing import Any
 import numpy as np
 
 import jaxrl
+from jaxrl import atomic
 from jaxrl.errors import UsageError
 from jaxrl.report import differences
 from jaxrl.report.published import Published
-from jaxrl.report.runs import NAMES, Run, label
+from jaxrl.report.runs import LESS_IS_BETTER, NAMES, Run, label
 from jaxrl.report.summary import LEVEL, Cell, Summary
 from jaxrl.stats.student import t_quantile
 
@@ -51,23 +51,20 @@ def write(
     """
     data = payload(summary, title, metric, published or {}, media)
     scripts = [*PLAYER, *SCRIPTS] if media else list(SCRIPTS)
-    path.write_text(_document("report.html", title, scripts, data))
+    atomic.write_text(path, _document("report.html", title, scripts, data))
 
 
 def write_player(path: Path, recording: dict[str, Any], title: str) -> None:
     """Writes a page that plays one recording."""
     data = {"title": title, "media": [{"name": title, "recording": recording}]}
-    path.write_text(_document("player.html", title, ["theme.js", *PLAYER, "player.js"], data))
+    page = _document("player.html", title, ["theme.js", *PLAYER, "player.js"], data)
+    atomic.write_text(path, page)
 
 
 def write_recording(path: Path, recording: dict[str, Any]) -> None:
-    """Writes a recording, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(recording, separators=(",", ":"), allow_nan=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Writes a recording."""
+    text = json.dumps(recording, separators=(",", ":"), allow_nan=False)
+    atomic.write_text(path, text + "\n")
 
 
 def read_recording(path: Path) -> dict[str, Any]:
@@ -90,8 +87,13 @@ def read_recording(path: Path) -> dict[str, Any]:
 
 
 def best(summary: Summary) -> list[Run]:
-    """The run with the highest score of each agent on each task, of those that count."""
-    return [max(cell.runs, key=lambda r: r.score or -math.inf) for cell in summary.cells if cell.n]
+    """The run with the best score of each agent on each task, of those that count."""
+
+    def worth(run: Run) -> float:
+        assert run.score is not None  # it counts
+        return -run.score if summary.metric in LESS_IS_BETTER else run.score
+
+    return [max(cell.runs, key=worth) for cell in summary.cells if cell.n]
 
 
 def payload(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxrl import atomic
 from jaxrl.report.published import Published
 from jaxrl.report.runs import NAMES
 from jaxrl.report.summary import METRICS, Curve, Summary
@@ -101,18 +101,16 @@ def aggregates(summary: Summary) -> Figure:
 def save(figure: Figure, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Writes a picture, whole or not at all; its format is the path's suffix, .png or .svg."""
     kind = path.suffix[1:]
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     about: dict[str, Any] = dict(metadata or {})
     if kind == "svg":
         about = {"Date": None, "Description": " ".join(about.values()) or None}
     import matplotlib
 
-    try:
-        with matplotlib.rc_context({"svg.hashsalt": "jaxrl", "svg.fonttype": "none"}):
-            figure.savefig(unfinished, format=kind, metadata=about)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        atomic.replacing(path) as unfinished,
+        matplotlib.rc_context({"svg.hashsalt": "jaxrl", "svg.fonttype": "none"}),
+    ):
+        figure.savefig(unfinished, format=kind, metadata=about)
 
 
 def _panels(

@@ -23,6 +23,7 @@ from jaxrl.report import tracked
 METRIC = "eval/return_mean"
 NAMES = {METRIC: "evaluation return", "eval/success": "success rate"}
 """Of metrics, for a person."""
+LESS_IS_BETTER = ("eval/final_distance",)
 TASK_SETTINGS = (
     *("action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward"),
     "dataset",
@@ -33,6 +34,9 @@ NOT_THE_AGENT = {
     *("chunk_steps", "eval_episodes", "physics", "keep_policies", "stream"),
 }
 """Settings that runs of one agent may differ in; they are reported, and pooled all the same."""
+
+DIVERGED = "last evaluation not finite"
+"""Why a finished run's score counts nowhere, if it is that."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -73,9 +77,18 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The agent's hyperparameters and the run's options, as "agent.width" and "run.steps"."""
-        groups = [(g, self.config.get(g)) for g in ("agent", "run")]
-        return {f"{g}.{k}": v for g, of in groups if isinstance(of, dict) for k, v in of.items()}
+        """The agent's hyperparameters and the run's options, as "agent.width" and "run.steps"; and
+        what a file of the user's was: its dataset by name and checksum, its task by hashes."""
+        groups = [(g, self.config.get(g, {})) for g in ("agent", "run")]
+        settings = {f"{g}.{k}": v for g, of in groups for k, v in of.items()}
+        data = self.config.get("dataset")
+        if isinstance(data, dict) and "checksum" in data:
+            name = Path(str(settings.get("run.dataset"))).name
+            settings["run.dataset"] = f"{name} {str(data['checksum'])[:8]}"
+        for key in ("task_file_hash", "task_model_hash"):
+            if key in self.config:
+                settings[f"task.{key.split('_')[1]}"] = str(self.config[key])[:8]
+        return settings
 
 
 def collect(
@@ -129,20 +142,21 @@ def _read(path: Path, metric: str, count_unfinished: bool) -> Run:
     damaged = ""
     if path.is_file():
         config, lines = tracked.read(path)
+        check_config(config, path)
     else:
-        config = _config(path / "config.json")
-        lines, damaged = _lines(path / "metrics.jsonl")
+        config = read_config(path / "config.json")
+        lines, damaged = read_lines(path / "metrics.jsonl")
     rows = {
         int(line["global_step"]): (_number(line[metric]), _number(line.get("wall_time")))
         for line in lines
-        if metric in line and "global_step" in line
+        if metric in line and isinstance(line.get("global_step"), int)
     }
     steps = np.array(sorted(rows), dtype=np.int64)
     values = np.array([rows[s][0] for s in steps], dtype=np.float64)
     hours = np.array([rows[s][1] for s in steps], dtype=np.float64) / 3600
     notes = [damaged] if damaged else []
     notes += _origin(config)
-    planned = (config.get("run") or {}).get("steps") if isinstance(config.get("run"), dict) else 0
+    planned = config.get("run", {}).get("steps")
     left_out = None
     if not len(steps):
         left_out = "no evaluation"
@@ -151,22 +165,40 @@ def _read(path: Path, metric: str, count_unfinished: bool) -> Run:
         if count_unfinished:
             notes, left_out = [*notes, left_out], None
     if left_out is None and not math.isfinite(values[-1]):
-        left_out = "last evaluation not finite"
+        left_out = DIVERGED
     return Run(path, config, steps, values, hours, tuple(notes), left_out)
 
 
-def _config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a run's config.json, which has all keys of `needed`.
+
+    Raises:
+      UsageError: it is damaged, or no run's.
+    """
     try:
         config = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    missing = [k for k in ("env_id", "exp_name") if not (isinstance(config, dict) and k in config)]
+    return check_config(config, path, needed)
+
+
+def check_config(config: Any, path: Path, needed: Sequence[str] = ()) -> dict[str, Any]:
+    """The configuration `config` that `path` holds, if it is a run's; see `read_config`."""
+    wanted = ("env_id", "exp_name", *needed)
+    missing = [k for k in wanted if not (isinstance(config, dict) and k in config)]
     if missing:
         raise UsageError(f"{path} is no run's: it has no {' and no '.join(missing)}")
+    kinds = {"env_id": str, "exp_name": str, "seed": int, "agent": dict, "run": dict}
+    found = [(key, kind, config[key]) for key, kind in kinds.items() if key in config]
+    if isinstance(run := config.get("run"), dict) and "steps" in run:
+        found.append(("run.steps", int, run["steps"]))
+    for key, kind, value in found:
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UsageError(f"{path} is damaged: {key} should be {kind.__name__}, got {value!r}")
     return config
 
 
-def _lines(path: Path) -> tuple[list[dict[str, Any]], str]:
+def read_lines(path: Path) -> tuple[list[dict[str, Any]], str]:
     """The lines of metrics.jsonl that can be read, and what to say of the others."""
     if not path.exists():
         return [], "no metrics.jsonl"
@@ -175,7 +207,7 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], str]:
     for number, line in enumerate(text, 1):
         try:
             record = json.loads(line)
-            if not isinstance(record, dict):
+            if not isinstance(record, dict) or not isinstance(record.get("global_step"), int):
                 raise ValueError(line)
             lines.append(record)
         except ValueError:
@@ -249,12 +281,12 @@ def _groups(runs: Iterable[Run], key: Any) -> dict[Any, list[Run]]:
 
 def _of_the_task(setting: str) -> bool:
     group, _, name = setting.partition(".")
-    return group == "run" and name in TASK_SETTINGS
+    return group == "task" or (group == "run" and name in TASK_SETTINGS)
 
 
 def _of_the_agent(setting: str) -> bool:
     group, _, name = setting.partition(".")
-    return group == "agent" or name not in NOT_THE_AGENT
+    return group == "agent" or (group == "run" and name not in NOT_THE_AGENT)
 
 
 def _differing(runs: Iterable[Run], which: Any) -> set[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -73,6 +74,34 @@ class Cell:
         return mean - half, mean + half
 
 
+def given_references(texts: Sequence[str], runs: Sequence[Run]) -> dict[str, stats.Reference]:
+    """References of tasks from texts TASK=LOW:HIGH, where TASK is a name that a run's task goes by:
+    in the report, in the run's settings, or as `jaxrl train` was told.
+
+    Raises:
+      UsageError: another form, or no run is of that task.
+    """
+    found: dict[str, stats.Reference] = {}
+    for text in texts:
+        name, equals, ends = text.rpartition("=")
+        low, colon, high = ends.partition(":")
+        try:
+            if not (name and equals and colon):
+                raise ValueError
+            low_score, high_score = float(low), float(high)
+        except ValueError:
+            raise UsageError(f"--reference takes TASK=LOW:HIGH, got {text!r}") from None
+        kind, _, file = name.partition(":")
+        names = {name, os.path.abspath(name), f"{kind}:{os.path.abspath(file)}"}
+        tasks = {run.task for run in runs if {run.task, run.env_id} & names}
+        if not tasks:
+            known = "; ".join(sorted({run.task for run in runs}))
+            raise UsageError(f"--reference {text}: no run is of {name!r}; there are: {known}")
+        reference = stats.Reference(low_score, high_score, "given on the command line")
+        found |= dict.fromkeys(tasks, reference)
+    return found
+
+
 def half_width(values: np.ndarray) -> np.ndarray:
     """Half the width of Student's interval of the mean over n >= 2 seeds, from [n, L] to [L]."""
     n = len(values)
@@ -110,7 +139,7 @@ class Summary:
 
     runs: tuple[Run, ...]
     references: Mapping[str, stats.Reference] = dataclasses.field(default_factory=dict)
-    """By env_id, instead of the committed ones or beside them."""
+    """By task, instead of the committed ones or beside them."""
     metric: str = METRIC
     """What the runs' values are; the committed references are of returns."""
 
@@ -148,8 +177,8 @@ class Summary:
     def reference(self, task: str) -> stats.Reference | None:
         """What normalises the task's scores, or None."""
         env_id = next(r.env_id for r in self.runs if r.task == task)
-        if env_id in self.references:
-            return self.references[env_id]
+        if task in self.references:
+            return self.references[task]
         if self.metric != METRIC:
             return RATES.get(self.metric)
         try:

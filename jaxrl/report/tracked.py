@@ -10,11 +10,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxrl import atomic
 from jaxrl.errors import UsageError
 
 KEPT = (
@@ -25,7 +25,7 @@ KEPT = (
 
 
 def write(path: Path, config: dict[str, Any], metrics: Iterable[dict[str, Any]], code: str) -> None:
-    """Writes the run's configuration and its evaluations, whole or not at all.
+    """Writes the run's configuration and its evaluations.
 
     Args:
       config: the content of config.json.
@@ -42,10 +42,8 @@ def write(path: Path, config: dict[str, Any], metrics: Iterable[dict[str, Any]],
         for line in metrics
         if "eval/return_mean" in line
     ]
-    temporary = path.with_suffix(".tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(temporary, path)
+    atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -82,6 +80,8 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _check(config: dict[str, Any], path: Path) -> None:
+    if not isinstance(config, dict):
+        raise UsageError(f"{path} is no tracked run: its first line is no configuration")
     for key in ("command", "git_commit"):
         if config.get(key) in (None, "", "unknown"):
             raise UsageError(f"{path}: a tracked run needs its {key}, and this one has none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from jaxrl.errors import UsageError
@@ -18,8 +19,10 @@ class Reference:
     source: str
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
-            raise UsageError(f"a reference needs low < high, got {self.low} and {self.high}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise UsageError(
+                f"a reference needs two numbers, low < high, got {self.low} and {self.high}"
+            )
 
 
 SUITE = Reference(

@@ -92,6 +92,7 @@ class Checkpoints:
         self._keep = keep
         self._best: tuple[int, float] | None = None  # step and score
         self._saving: int | None = None
+        self._best_before: tuple[int, float] | None = None  # that save
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, oldest first."""
@@ -120,7 +121,7 @@ class Checkpoints:
             room = f"it takes up to {needed / 2**20:,.0f} MiB, {free / 2**20:,.0f} MiB are free"
             return _failure(step, OSError(f"the disk of {self._path} is full ({room})"))
         sums = {i: {k: _checksum(v) for k, v in arrays.items()} for i, arrays in items.items()}
-        best = self._best
+        best = self._best_before = self._best
         if score is not None and not math.isnan(score) and (best is None or score >= best[1]):
             self._best = (step, score)
         try:
@@ -141,6 +142,7 @@ class Checkpoints:
         try:
             self._manager.wait_until_finished()
         except Exception as error:
+            self._best = self._best_before  # what failed is no best one
             for part in self._path.glob(f"{self._saving}.*"):  # what fills the disk, most likely
                 shutil.rmtree(part, ignore_errors=True)
             return _failure(self._saving, error)

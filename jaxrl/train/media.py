@@ -7,7 +7,6 @@ start.
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+
+from jaxrl import atomic
 
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
 TRAINED, UNPENALISED = "#2563eb", "#d97706"
@@ -84,7 +85,7 @@ def save_curve(
         axes.spines[side].set_visible(False)
     legend: dict[str, Any] = {"facecolor": "white", "edgecolor": "none", "framealpha": 0.9}
     axes.legend(loc="best", fontsize=9, labelcolor=INK, **legend)
-    with _replacing(path) as unfinished:
+    with atomic.replacing(path) as unfinished:
         figure.savefig(unfinished, format="png")
 
 
@@ -119,7 +120,7 @@ def save_video(frames: Iterable[np.ndarray], path: str | Path, fps: float) -> No
             frame = np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], "edge")
             if encoder is None:
                 shape = frame.shape
-                unfinished = stack.enter_context(_replacing(path))
+                unfinished = stack.enter_context(atomic.replacing(path))
                 encoder = stack.enter_context(_encoder(unfinished, shape[1], shape[0], fps))
             if frame.shape != shape:
                 raise ValueError(f"frame {i} has shape {frame.shape}, the first one {shape}")
@@ -159,15 +160,3 @@ def _encoder(path: Path, width: int, height: int, fps: float) -> Iterator[IO[byt
             log.seek(0)
             reason = " ".join(log.read().decode(errors="replace").split())
             raise RuntimeError(f"ffmpeg could not write {path}: {reason}")
-
-
-@contextlib.contextmanager
-def _replacing(path: str | Path) -> Iterator[Path]:
-    """A name to write to that takes the place of `path` at the end, or vanishes on an error."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -6,13 +6,13 @@ action = policy(obs)
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+from jaxrl import atomic
 from jaxrl.envs.core import EnvSpec
 from jaxrl.errors import UsageError
 from jaxrl.train.results import Trained, load
@@ -67,9 +67,8 @@ def export_policy(run: Path, out: Path, step: int | None = None) -> tuple[int, E
     (batch,) = jax.export.symbolic_shape("b")
     shape = jax.ShapeDtypeStruct((batch, spec.observation_size), jnp.float32)
     exported = jax.export.export(jax.jit(_greedy(trained)), platforms=("cpu", "cuda", "tpu"))(shape)
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_bytes(exported.serialize())
-    os.replace(temporary, out)
+    with atomic.replacing(out) as unfinished:
+        unfinished.write_bytes(exported.serialize())
     return trained.step, spec
 
 

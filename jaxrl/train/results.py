@@ -16,7 +16,7 @@ from jaxrl.train import console, media, playback
 from jaxrl.train.checkpoint import Checkpoints, from_arrays
 from jaxrl.train.config import ENV_OPTIONS, RunConfig, TrainConfig
 from jaxrl.train.evaluate import Evaluator
-from jaxrl.train.runlog import TASK_HASHES, RunFolder
+from jaxrl.train.runlog import CONFIG, TASK_HASHES, RunFolder
 
 FREE = {
     *("out", "overwrite", "resume", "video", "wandb", "checkpoint_minutes", "keep"),
@@ -29,25 +29,35 @@ MOVES = "dataset.path"
 
 
 def open_or_create(path: Path, described: dict[str, Any], config: RunConfig) -> RunFolder:
-    """The run's folder, with config.json in it. A resume of nothing is a start, so that a scheduler
-    can send the same command every time.
+    """The run's folder, locked, with config.json in it. A resume of nothing is a start, so that a
+    scheduler can send the same command every time.
 
     Raises:
-      UsageError: the folder is taken, or a resume would run with other settings.
+      UsageError: the folder is taken or being trained, or a resume would run with other settings.
     """
-    if not config.resume or not (path / "config.json").exists():
+    if not config.resume or not (path / CONFIG).exists():
         folder = RunFolder.create(path, config.overwrite)
         folder.write_config(described)
         return folder
     folder = RunFolder.open(path)
-    stored = folder.config()
+    folder.lock()
+    try:
+        _same_settings(folder, described, config)
+    except UsageError:
+        folder.close()
+        raise
+    return folder
+
+
+def _same_settings(folder: RunFolder, described: dict[str, Any], config: RunConfig) -> None:
+    """Raises `UsageError` if a resume would run with other settings."""
+    path, stored = folder.path, folder.config()
     # A setting that the stored run does not know was at its default.
     defaults = {f.name: f.default for f in dataclasses.fields(config)}
     stored["run"] = {**defaults, **stored.get("run", {})}
     compared = ("env_id", *TASK_HASHES, "exp_name", "agent", "run", "dataset")
     for key in (*compared, "versions", "device"):
         _same(key, stored.get(key), described.get(key), path)
-    return folder
 
 
 def _same(name: str, stored: Any, now: Any, path: Path) -> None:
@@ -71,8 +81,13 @@ def finish(
     curve = folder.path / "curve.png"
     title = f"{config['exp_name']} on {evaluator.env.spec.name}, seed {config['seed']}"
     unit = "gradient updates" if "dataset" in config else "environment steps"
-    media.save_curve([m for m in folder.metrics() if "eval/return_mean" in m], curve, title, unit)
-    lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {curve}"]
+    evaluations = [m for m in folder.metrics() if "eval/return_mean" in m]
+    try:
+        media.save_curve(evaluations, curve, title, unit)
+        drawn = str(curve)
+    except OSError as reason:  # a full disk
+        drawn = f"not written: {reason}"
+    lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {drawn}"]
     if result.finished and video:
         lines.append(f"video    {write_video(folder.path / 'policy.mp4', evaluator, agent, state)}")
         trained = Trained(folder, result.step, agent, state, evaluator)

@@ -10,48 +10,68 @@ import shlex
 import shutil
 import subprocess
 import sys
+import uuid
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from jaxrl import atomic
 from jaxrl.envs import taskfile
 from jaxrl.errors import UsageError
-from jaxrl.report.tracked import code_hash
+from jaxrl.report.runs import read_config, read_lines
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Metrics = dict[str, float | int]
+
+CONFIG = "config.json"
+LOCK = ".lock"
+"""Held by the process that trains the run, and left there."""
 
 PACKAGES = ("jaxrl", "jax", "jaxlib", "flax", "optax", "numpy", "mujoco", "orbax-checkpoint")
 
 
 TASK_HASHES = ("task_file_hash", "task_model_hash")
-"""Keys of config.json for a task of the user's own."""
+"""Keys of config.json for a task of the user's own: see `taskfile.hashes`."""
 
 
 class RunFolder:
-    """The folder of one run. A run never overwrites another."""
+    """The folder of one run. A run never overwrites another; one process at a time trains it."""
 
     def __init__(self, path: Path):
         self.path = path
+        self._lock: IO[str] | None = None
 
     @classmethod
     def create(cls, path: Path, overwrite: bool) -> RunFolder:
-        """A fresh folder.
+        """A fresh folder, locked.
 
         Raises:
-          UsageError: it exists, and `overwrite` is not set or it holds something else than a run.
+          UsageError: it cannot be made, it is being trained, or it exists, and `overwrite` is not
+            set or it holds something else than a run.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            is_run = (path / "config.json").exists()
-            if not overwrite:
+        try:
+            if path.exists() and not path.is_dir():
+                raise UsageError(f"{path} exists and is no folder: give another --out")
+            taken = path.exists() and not all(map(_left_over, path.iterdir()))
+            if taken and not (path / CONFIG).exists():
+                spares = ", so --overwrite spares it" if overwrite else ""
+                raise UsageError(f"{path} holds no run (no {CONFIG}){spares}: give another --out")
+            if taken and not overwrite:
                 raise UsageError(
                     f"{path} exists: give another --out, --overwrite to delete it, or --resume to "
                     "go on with it"
                 )
-            if not is_run:
-                raise UsageError(f"{path} holds no run (no config.json), so --overwrite spares it")
-            shutil.rmtree(path)
-        path.mkdir(parents=True, exist_ok=True)
-        return cls(path)
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.lock()
+            folder._clear()
+        except OSError as error:
+            raise UsageError(f"cannot write the run folder {path}: {error}") from None
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -60,9 +80,49 @@ class RunFolder:
         Raises:
           UsageError: there is no run.
         """
-        if not (path / "config.json").exists():
-            raise UsageError(f"{path} holds no run: there is no config.json in it")
+        if not (path / CONFIG).exists():
+            raise UsageError(f"{path} holds no run: there is no {CONFIG} in it")
         return cls(path)
+
+    def lock(self) -> None:
+        """Keeps other processes from training this run until this one ends, or `close`.
+
+        Raises:
+          UsageError: another one does.
+        """
+        lock = (self.path / LOCK).open("a+")
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
+            raise UsageError(
+                f"{self.path} is being trained by {holder}: wait for its end, or give another --out"
+            ) from None
+        except OSError as error:  # some network file systems know no locks
+            print(f"{self.path} cannot be locked against a second process: {error}", flush=True)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {platform.node()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def close(self) -> None:
+        """Lets other processes train this run."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _clear(self) -> None:
+        """Deletes all but the lock; config.json last, so that what a kill leaves is still a run."""
+        last = self.path / CONFIG
+        for child in self.path.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            elif child.name not in (CONFIG, LOCK):
+                child.unlink()
+        last.unlink(missing_ok=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -80,33 +140,20 @@ class RunFolder:
         return self.path / "error.txt"
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Writes config.json, whole or not at all."""
-        temporary = self.path / "config.json.tmp"
-        temporary.write_text(json.dumps(config, indent=2, default=str) + "\n")
-        os.replace(temporary, self.path / "config.json")
+        """Writes config.json."""
+        atomic.write_text(self.path / CONFIG, json.dumps(config, indent=2, default=str) + "\n")
 
     def config(self) -> dict[str, Any]:
         """Reads config.json.
 
         Raises:
-          UsageError: it is damaged.
+          UsageError: it is damaged, or no run's.
         """
-        try:
-            return json.loads((self.path / "config.json").read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{self.path}/config.json cannot be read: {error}") from None
+        return read_config(self.path / CONFIG, ("agent", "run"))
 
     def metrics(self) -> list[Metrics]:
         """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        records = []
-        for line in lines:
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                continue
-        return records
+        return read_lines(self.path / "metrics.jsonl")[0]
 
 
 class MetricsWriter:
@@ -123,12 +170,9 @@ class MetricsWriter:
 
         kept = [line for line in folder.metrics() if line["global_step"] <= after]
         path = folder.path / "metrics.jsonl"
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(temporary, path)
+        atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        purge = after + 1 if after >= 0 else None
-        self._tensorboard = SummaryWriter(str(folder.path / "tb"), purge_step=purge)
+        self._tensorboard = SummaryWriter(str(folder.path / "tb"), purge_step=after + 1)
         self._wandb = None
         if wandb_config is not None:
             self._wandb = _start_wandb(folder, wandb_config)
@@ -151,9 +195,19 @@ class MetricsWriter:
 
 
 def _start_wandb(folder: RunFolder, config: dict) -> Any:
+    """The run at Weights & Biases: the same again after a resume, by the name that is kept."""
     import wandb
 
-    return wandb.init(project="jaxrl", name=folder.path.name, dir=folder.path, config=config)
+    kept = folder.path / "wandb_id"
+    if not kept.exists():
+        atomic.write_text(kept, uuid.uuid4().hex)
+    about: dict[str, Any] = {"id": kept.read_text(), "resume": "allow", "config": config}
+    return wandb.init(project="jaxrl", name=folder.path.name, dir=folder.path, **about)
+
+
+def _left_over(path: Path) -> bool:
+    """Whether a start that died, or a run that ended, may leave this file in an empty folder."""
+    return path.name == LOCK or path.name.startswith(".config.")
 
 
 def versions() -> dict[str, str]:
@@ -222,13 +276,9 @@ def describe(agent_name: str, agent: Any, env_id: str, config: Any) -> dict[str,
 
 
 def task_hashes(env_id: str) -> dict[str, str]:
-    """Of a task of the user's own: hashes of its file (without comments) and of its model, so that
-    a resume notices a change of either. Nothing for other tasks."""
-    found, task = taskfile.split(env_id), taskfile.load(env_id)
-    if found is None or task is None:
-        return {}
-    hashes = (code_hash([found[0]]), taskfile.model_hash(task))
-    return dict(zip(TASK_HASHES, hashes, strict=True))
+    """Of a task of the user's own, what a resume compares; nothing for other tasks."""
+    found = taskfile.hashes(env_id)
+    return dict(zip(TASK_HASHES, found, strict=True)) if found else {}
 
 
 def command_line() -> str:

@@ -54,6 +54,8 @@ class RunResult:
     step: int
     return_mean: float
     """Of the last evaluation."""
+    saved: int | None
+    """Step of the last checkpoint; None where none could be written."""
 
 
 @dataclasses.dataclass
@@ -90,14 +92,14 @@ def train(agent_name: str, agent: Any, env_id: str, config: RunConfig) -> RunRes
         raise UsageError(f"{agent_name} learns from a dataset: its config is an OfflineConfig")
     described = {**describe(agent_name, agent, env_id, config), **loop.about}
     path = config.out or Path("runs", f"{agent_name}_{taskfile.short(env_id)}_s{config.seed}")
-    folder = results.open_or_create(path, described, config)
-    console.say(
-        f"{agent_name} on {env_id}: {config.steps:,} {loop.unit}, {said}, run folder {path}"
-    )
-    run = Run(agent, loop, Evaluator(eval_env, config.eval_episodes), config, folder)
-    with run.open(described):
-        result = run.go()
-    results.finish(folder, run.evaluator, agent, run.state.agent, result, config.video)
+    with contextlib.closing(results.open_or_create(path, described, config)) as folder:
+        console.say(
+            f"{agent_name} on {env_id}: {config.steps:,} {loop.unit}, {said}, run folder {path}"
+        )
+        run = Run(agent, loop, Evaluator(eval_env, config.eval_episodes), config, folder)
+        with run.open(described):
+            result = run.go()
+        results.finish(folder, run.evaluator, agent, run.state.agent, result, config.video)
     return result
 
 
@@ -176,10 +178,15 @@ class Run:
             self._save()
             _tell(self.checkpoints.wait())
         finished = self.step >= self.config.steps
-        if not finished:
-            came = f"{self._signals.came}: stopped at step {self.step:,}"
-            console.say(f"{came} with a checkpoint; --resume goes on")
-        return RunResult(self.folder.path, finished, self.step, self.progress.return_mean)
+        saved = max(self.checkpoints.steps(), default=None)
+        came = "finished" if finished else f"{self._signals.came}: stopped"
+        if saved is None:
+            console.say(f"{came} at step {self.step:,} without a checkpoint; --resume starts again")
+        elif saved < self.step:
+            console.say(f"{came} at step {self.step:,}; --resume goes on from step {saved:,}")
+        elif not finished:
+            console.say(f"{came} at step {self.step:,} with a checkpoint; --resume goes on")
+        return RunResult(self.folder.path, finished, self.step, self.progress.return_mean, saved)
 
     def _advance(self) -> None:
         """One chunk and all that follows it."""

@@ -61,7 +61,7 @@ def test_says_what_was_left_out_and_not_averaged(root, capsys):
         ("report runs --out runs", "--out runs is no file"),
         ("report runs --figures file.txt", "--figures file.txt is no folder"),
         ("report runs --out r.html --reference x", "--reference takes TASK=LOW:HIGH, got 'x'"),
-        ("report runs --out r.html --reference x=2:1", "low < high"),
+        ("report runs --out r.html --reference walker-walk=2:1", "low < high"),
         ("report runs --out r.html --published no.json", "no.json cannot be read"),
         ("report runs --out r.html --metric eval/nothing", "has an evaluation (eval/nothing)"),
         ("report runs --out r.html --check", "--check is for documents"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import sys
 
 import jax
 import pytest
@@ -99,7 +101,8 @@ def test_curve_video_and_checkpoint_are_there(run):
     assert b"ftyp" in (run / "policy.mp4").read_bytes()[:16]
     assert runs.steps(run) == [2000]
     left = {path.name for path in run.iterdir()}
-    assert left == {"config.json", "metrics.jsonl", "tb", "checkpoints", "curve.png", "policy.mp4"}
+    shown = {"config.json", "metrics.jsonl", "tb", "checkpoints", "curve.png", "policy.mp4"}
+    assert left == {*shown, ".lock"}
 
 
 def test_nothing_in_a_run_is_a_pickle(run, monkeypatch):
@@ -140,13 +143,45 @@ def test_overwriting_deletes_a_run_and_nothing_else(tmp_path):
     old = tmp_path / "old"
     (old / "checkpoints" / "100").mkdir(parents=True)
     (old / "config.json").write_text("{}")
-    RunFolder.create(old, overwrite=True)
-    assert list(old.iterdir()) == []
+    RunFolder.create(old, overwrite=True).close()
+    assert [path.name for path in old.iterdir()] == [".lock"]
+    (old / ".config.7.json").write_text("{")  # a start that died while it wrote config.json
     assert RunFolder.create(old, overwrite=False).path == old  # an empty folder is free
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(UsageError, match="exists"):
         RunFolder.create(file, overwrite=False)
+
+
+def test_one_process_at_a_time_trains_a_run(tmp_path):
+    first = RunFolder.create(tmp_path / "run", overwrite=False)
+    first.write_config({"env_id": "x", "exp_name": "y"})
+    taken = rf"is being trained by process {os.getpid()} on .*: wait"
+    with pytest.raises(UsageError, match=taken):
+        RunFolder.open(tmp_path / "run").lock()
+    with pytest.raises(UsageError, match=taken):
+        RunFolder.create(tmp_path / "run", overwrite=True)
+    assert (tmp_path / "run" / "config.json").exists()
+    first.close()
+    RunFolder.open(tmp_path / "run").lock()
+
+
+def test_an_overwriting_that_is_cut_short_leaves_a_run(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    (run / "checkpoints" / "100").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    monkeypatch.setattr("shutil.rmtree", lambda *arguments: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        RunFolder.create(run, overwrite=True)
+    monkeypatch.undo()
+    RunFolder.create(run, overwrite=True).close()
+    assert [path.name for path in run.iterdir()] == [".lock"]
+
+
+def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cannot write the run folder"):
+        RunFolder.create(tmp_path / "file" / "run", overwrite=False)
 
 
 def test_a_line_cut_short_is_left_out(tmp_path):

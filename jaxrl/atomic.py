@@ -1,0 +1,27 @@
+"""Files that are written whole or not at all, whenever the process is killed or the disk fills."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A name beside `path` to write to, with its suffix; at the end it takes the place of `path`,
+    or vanishes on an error."""
+    path = Path(path)
+    unfinished = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file."""
+    with replacing(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

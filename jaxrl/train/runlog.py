@@ -222,7 +222,8 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str:
-    """Commit of the source tree, with "+" if it has changes; "unknown" outside a checkout."""
+    """Commit of the source tree, with "+" if it has changes but for results of benchmarks, which
+    compute nothing; "unknown" outside a checkout."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -231,7 +232,9 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        return commit + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
+        source = (":/", ":(exclude,top)benchmarks/results")
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", *source)
+        return commit + ("+" if changes else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -53,7 +53,7 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "idql": ("idql", RESIDUAL),
     "diffusion_ql": ("diffusion_ql", {**PLAIN, "layer_norm": True}),
     "fql": ("fql", PLAIN),
-    "eda": ("eda", {**RESIDUAL, "levels": 8, "sampling_steps": 8}),
+    "eda": ("eda", {**RESIDUAL, "levels": 8}),
 }
 """Agent and settings that differ from its defaults: small networks, rewards as they are."""
 
@@ -115,7 +115,8 @@ def judged(action: np.ndarray) -> dict[str, float]:
 def paths(agent: Any, state: Any, count: int = 60) -> np.ndarray | None:
     """Denoising paths [steps + 1, count, 2] of an agent's diffusion policy, None if it has none."""
     if isinstance(agent, IDQL | DiffusionQL):
-        network, predicts, params = agent._network, "noise", state.target_actor
+        acting = state.actor if isinstance(agent, DiffusionQL) else state.target_actor
+        network, predicts, params = agent._network, "noise", acting
     elif isinstance(agent, FQL):
         network, predicts, params = agent._flow, "velocity", state.actor["flow"]
     else:

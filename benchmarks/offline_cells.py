@@ -71,7 +71,8 @@ def make(task: str) -> None:
     update = ["--env-steps-per-update", "1", "--learning-starts", "5000", "--eval-every", "5000"]
     train = ["train", "sac", task, *steps, *update, "--keep-policies", "--no-video"]
     _jaxrl([*train, "--out", folder, resume])
-    _jaxrl(["dataset", folder, "--quality", *QUALITIES, "--rows", str(ROWS)])
+    missing = [quality for quality in QUALITIES if not (ROOT / dataset(task, quality)).exists()]
+    _jaxrl(["dataset", folder, "--quality", *missing, "--rows", str(ROWS)])
 
 
 def run(pattern: str = "*") -> None:

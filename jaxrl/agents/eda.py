@@ -10,6 +10,8 @@ behaviour are labelled by the critics, noised to one level t, and contrasted:
 It is least where beta (f_policy - f_behaviour) = log E[exp(alpha Q(a)) | a_t] + constant (for many
 actions). At t = 0 the policy is then behaviour * exp(alpha Q / beta). Samples follow that density
 with beta = 1; with another beta the energies of noised actions are not those of noising it.
+The networks' time features are IDQL's, learnt; the authors' are 32 fixed ones of scale 30. Their
+batch is 2,048 for the behaviour, ours `batch_size`.
 
 Shapes: B batch, O observation size, A action dimensions, C critics, K contrasted actions, S states
 of an alignment, L levels.

@@ -2,7 +2,8 @@
 
 Park et al., "Flow Q-Learning", ICML 2025 (arXiv 2502.02538). Nothing is differentiated through the
 flow's steps, and acting is one pass of the one-step policy. Defaults are the paper's; for new tasks
-it advises to normalise Q, which is on here, and to try `alpha` from 0.03 to 10.
+it advises to normalise Q, which is on here, and to try `alpha` from 0.03 to 10. The flow's every
+step is kept within the actions' bounds; in the authors' code the last one alone.
 
 Shapes: B batch, O observation size, A action dimensions, C critics.
 """

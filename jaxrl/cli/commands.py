@@ -215,7 +215,7 @@ def export(arguments: list[str]) -> int:
     from jaxrl.train.policy import LOADING, export_policy
 
     path = options.out or options.run / "policy.jaxexport"
-    if not path.parent.is_dir():
+    if options.out is not None and not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
     step, spec = export_policy(options.run, path, options.step)
     print(f"policy of step {step:,} written to {path}; use it anywhere with\n")

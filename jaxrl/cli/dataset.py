@@ -95,6 +95,8 @@ def _make(options: DatasetOptions, targets: dict[Any, Path]) -> None:
         f"{spec.name}: random {reference.low:.1f}, expert {reference.high:.1f} (step "
         f"{source.expert_step:,}), means of {collect.EPISODES} episodes"
     )
+    for quality in targets:
+        source.check(quality, options.rows, options.mix)
     grid = measures.Grid.of(source.replay, options.seed)
     table: list[tuple[str, ...]] = [HEAD]
     for quality, path in targets.items():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxrl.data.fields import Fields
-from jaxrl.data.rows import BLOCK, TERMINATED, TRUNCATED, Column, HostRows, Plan, plan
+from jaxrl.data.rows import TERMINATED, TRUNCATED, Column, HostRows, Plan, cut, plan
 from jaxrl.errors import UsageError
 
 
@@ -36,14 +36,7 @@ def read(fields: Fields) -> Plan:
     if "next_observations" in fields:
         following = fields.matrix("next_observations", n)
         ends = terminals | timeouts
-        broken = _breaks(observations, following) & ~ends[:-1]
-        ends[:-1] |= broken
-        notes = []
-        if broken.any():
-            notes.append(
-                f"{fields.path}: {broken.sum():,} of {n:,} transitions do not lead to the next "
-                "row's observation; episodes are cut there"
-            )
+        notes = cut(fields.path, observations, following, ends)
         at = np.arange(n)
         columns = (observations, following, actions)
         return plan(fields.path, columns, at, at, at, rewards, ends, terminals, timeouts, notes)
@@ -96,17 +89,6 @@ def _without_next(
         none,
         notes,
     )
-
-
-def _breaks(observations: Column, following: Column) -> np.ndarray:
-    """Where the next observation is not the next row's, [N - 1] bool."""
-    n = observations.shape[0]
-    broken = np.zeros(n - 1, bool)
-    for start in range(0, n - 1, BLOCK):
-        stop = min(n - 1, start + BLOCK)
-        ahead, there = following[start:stop], observations[start + 1 : stop + 1]
-        broken[start:stop] = np.any(np.asarray(ahead) != np.asarray(there), axis=1)
-    return broken
 
 
 def write(path: Path, rows: HostRows, about: dict[str, Any]) -> None:

@@ -12,8 +12,11 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +32,12 @@ from jaxrl.errors import UsageError
 from jaxrl.stats.references import Reference
 
 Layout = Literal["d4rl", "minari", "ogbench"]
+
+UNREADABLE = (
+    *(OSError, ValueError, EOFError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+"""What NumPy raises for a damaged npz file."""
 
 SUFFIXES: dict[str, str] = {"d4rl": ".hdf5", "minari": "", "ogbench": ".npz"}
 """Of the files that we write; Minari's datasets are folders."""
@@ -67,11 +76,13 @@ class Dataset:
         ends = [self.about.get(name) for name in minari.REFERENCES]
         if any(end is None for end in ends):
             return None
-        low, high = (float(end) for end in ends)  # type: ignore[arg-type]
-        if not low < high:
+        numbers = all(isinstance(end, float | int) for end in ends)
+        if not numbers or not ends[0] < ends[1]:
             raise UsageError(
-                f"{self.path}: random_return {low:g} must be below expert_return {high:g}"
+                f"{self.path}: random_return {ends[0]!r} must be a number below expert_return "
+                f"{ends[1]!r}"
             )
+        low, high = float(ends[0]), float(ends[1])
         return Reference(low, high, str(self.path))
 
     def shortest(self) -> tuple[int, str]:
@@ -88,7 +99,7 @@ class Dataset:
         said = self.about.get("env_id")
         if said is not None and taskfile.short(str(said)) != taskfile.short(env_id):
             raise UsageError(f"{self.path} is of {said}, and not of {env_id}")
-        theirs = json.loads(self.about.get("options", "{}"))
+        theirs = parsed(self.about.get("options", "{}"), self.path, "options")
         options = json.loads(json.dumps(options))  # a goal is a list there
         for name, value in theirs.items():
             if name in options and options[name] != value:
@@ -116,7 +127,7 @@ def open_dataset(path: str | Path) -> Iterator[Dataset]:
     with contextlib.ExitStack() as stack:
         if layout == "ogbench":
             arrays = _arrays(path)
-            about = json.loads(str(arrays.pop(ogbench.ABOUT, "{}")))
+            about = parsed(str(arrays.pop(ogbench.ABOUT, "{}")), path, ogbench.ABOUT)
             plan = ogbench.read(Fields(path, arrays))
             rewards = "rewards" in arrays
         else:
@@ -226,7 +237,7 @@ def _arrays(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise UsageError(f"{path} cannot be read: {_line(error)}") from None
 
 
@@ -249,7 +260,7 @@ def _need_h5py(path: Path) -> None:
 
 def _episodes(path: Path, file: Any) -> list[tuple[str, Any]]:
     """Minari's groups in the order of their numbers."""
-    found = [(name, group) for name, group in file.items() if name.startswith("episode_")]
+    found = [(name, group) for name, group in file.items() if re.fullmatch(r"episode_\d+", name)]
     if not found:
         raise UsageError(f"{path}: there is no group episode_0 in its {minari.MAIN}")
     return sorted(found, key=lambda item: int(item[0].removeprefix("episode_")))
@@ -257,9 +268,24 @@ def _episodes(path: Path, file: Any) -> list[tuple[str, Any]]:
 
 def _metadata(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        return parsed(path.read_text(), path, "metadata")
+    except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {_line(error)}") from None
+
+
+def parsed(text: Any, path: Path, name: str) -> dict[str, Any]:
+    """The JSON object that a file's field `name` holds.
+
+    Raises:
+      UsageError: it is something else.
+    """
+    try:
+        found = json.loads(text)
+    except (TypeError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: {name} is no JSON object: {str(text)[:60]!r}")
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -134,7 +134,8 @@ def read(path: Path, episodes: Sequence[tuple[str, Any]]) -> Plan:
 
 def about(metadata: dict[str, Any]) -> dict[str, Any]:
     """What a dataset says of itself, by our names."""
-    ours = dict(metadata.get("jaxrl", {}))
+    said = metadata.get("jaxrl", {})
+    ours = dict(said) if isinstance(said, dict) else {}
     for name, theirs in REFERENCES.items():
         if theirs in metadata:
             ours.setdefault(name, metadata[theirs])

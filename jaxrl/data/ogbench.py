@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from jaxrl.data.fields import Fields
-from jaxrl.data.rows import TERMINATED, Column, HostRows, Plan, plan
+from jaxrl.data.rows import TERMINATED, Column, HostRows, Plan, cut, plan
 from jaxrl.errors import UsageError
 
 ABOUT = "about"
@@ -36,10 +36,12 @@ def read(fields: Fields) -> Plan:
     actions = fields.matrix("actions", n)
     terminals = fields.bools("terminals", n)
     following: Column | None = None
+    notes: list[str] = []
     if "next_observations" in fields:
         following = fields.matrix("next_observations", n)
         obs_at = next_at = np.arange(n)
-        ends = terminals
+        ends = terminals.copy()
+        notes = cut(fields.path, observations, following, ends)
     else:
         final = ~fields.bools("valids", n) if "valids" in fields else terminals.copy()
         final[-1] = True
@@ -51,7 +53,6 @@ def read(fields: Fields) -> Plan:
                 f"{fields.path}: every row is an episode's last; there is no transition"
             )
     rewards = fields.vector("rewards", n)[obs_at] if "rewards" in fields else np.zeros(len(obs_at))
-    notes = []
     if "masks" in fields:
         terminated = ~fields.bools("masks", n)[obs_at]
     else:

@@ -150,6 +150,25 @@ def plan(
     )
 
 
+def cut(path: Path, observations: Column, following: Column, ends: np.ndarray) -> list[str]:
+    """Ends episodes, in `ends` [N] bool, where a transition's next observation is not the next
+    row's; returns notes on that."""
+    n = len(ends)
+    broken = np.zeros(n, bool)
+    for start in range(0, n - 1, BLOCK):
+        stop = min(n - 1, start + BLOCK)
+        ahead, there = following[start:stop], observations[start + 1 : stop + 1]
+        broken[start:stop] = np.any(np.asarray(ahead) != np.asarray(there), axis=1)
+    broken &= ~ends
+    ends |= broken
+    if not broken.any():
+        return []
+    return [
+        f"{path}: {broken.sum():,} of {n:,} transitions do not lead to the next row's observation; "
+        "episodes are cut there"
+    ]
+
+
 def fill(plan: Plan, spec: EnvSpec | None = None, on_disk: bool = False) -> HostRows:
     """Reads the rows.
 

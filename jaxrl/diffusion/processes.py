@@ -131,6 +131,8 @@ class EDM(Process):
                 "sigma_min must be above 0 and below sigma_max, got sigma_min "
                 f"{self.sigma_min:g} and sigma_max {self.sigma_max:g}"
             )
+        if not self.rho > 0:
+            raise UsageError(f"rho must be above 0, got {self.rho:g}")
 
     def clock(self, t: Any) -> Any:
         """c = sigma = t."""

@@ -41,6 +41,9 @@ from jaxrl.train.runlog import RunFolder
 
 Array = jax.Array
 
+DEFAULT_ROWS = 100_000
+"""Transitions of a dataset whose size nobody chose."""
+
 Quality = Literal["random", "medium", "medium-replay", "expert", "mixed"]
 Part = Literal["random", "medium", "medium-replay", "expert"]
 
@@ -115,13 +118,10 @@ class Source:
         """
         if quality == "medium-replay":
             return self._seen(transitions)
-        wanted = transitions or 100_000
+        wanted = transitions or DEFAULT_ROWS
         if quality == "mixed":
-            sizes = [len(part) for part in np.array_split(np.arange(wanted), len(mix))]
-            parts = [
-                self.rows(part, size, ()) for part, size in zip(mix, sizes, strict=True) if size
-            ]
-            return streams.concatenate(parts)
+            sizes = shares(wanted, mix)
+            return streams.concatenate([self.rows(part, n, ()) for part, n in sizes.items()])
         each = -(-wanted // INSTANCES)
         length = self.spec.episode_length
         policy, state = self._policy(quality)
@@ -132,6 +132,16 @@ class Source:
                 return streams.take(rows, wanted)
             longer = 2 * len(gathered[-1])  # episodes that end early leave fewer transitions
             gathered = self._roll_out(policy, state, longer, True, quality)
+
+    def check(self, quality: Quality, transitions: int | None, mix: Sequence[Part]) -> None:
+        """Raises `UsageError` if the run cannot give these rows (see `rows`): makes none."""
+        if quality == "mixed":
+            for part, size in shares(transitions or DEFAULT_ROWS, mix).items():
+                self.check(part, size, ())
+        elif quality == "medium-replay":
+            self._seen(transitions)
+        elif quality == "medium":
+            self._medium_step()
 
     def step(self, quality: Quality) -> int | None:
         """The checkpoint behind a quality; None for random and mixed."""
@@ -288,6 +298,14 @@ class Source:
             return jax.vmap(self.env.step)(env, action), row
 
         return jax.lax.scan(step, env, jnp.arange(STEPS, dtype=jnp.int32))
+
+
+def shares(rows: int, mix: Sequence[Part]) -> dict[Part, int]:
+    """Transitions of each part of a mixture of equal parts, in which a name may come up again."""
+    sizes: dict[Part, int] = {}
+    for part, numbers in zip(mix, np.array_split(np.arange(rows), len(mix)), strict=True):
+        sizes[part] = sizes.get(part, 0) + len(numbers)
+    return {part: size for part, size in sizes.items() if size}
 
 
 def _of_rows(name: str) -> bool:

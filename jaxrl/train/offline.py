@@ -310,7 +310,7 @@ def _check(dataset: Dataset, agent: Any, env_id: str, config: OfflineConfig) -> 
     if needed > max(1, shortest):
         raise UsageError(
             f"{dataset.path}: the agent looks {needed} steps ahead, and the trajectory from "
-            f"{place} has {shortest}; give a smaller --n-step or horizon"
+            f"{place} has {shortest}; give a smaller --n-step"
         )
 
 

@@ -58,6 +58,14 @@ def test_binding_tells_the_replay_where_goals_are():
     assert isinstance(SAC().bind(Square().spec).replay(100, 4), Uniform)
 
 
+SHAPED = """
+import dataclasses
+from jaxrl.envs.registry import goal_tasks
+task = goal_tasks()["point-umaze"]
+shaped = dataclasses.replace(task, name="shaped", reward=lambda sim: 0.1 * sim.qpos[0])
+"""
+
+
 @pytest.mark.parametrize(
     ("task", "options", "named"),
     [
@@ -67,9 +75,12 @@ def test_binding_tells_the_replay_where_goals_are():
         ("point-umaze", "--action-repeat 2", "--action-repeat 2"),
         ("point-umaze", "--dense-reward", "--hindsight-dense"),
         ("point-umaze", "--hindsight-dense", "--dense-reward"),
+        ("FILE:shaped", "", "and shaped.py:shaped has one of its own; make it by goal_task"),
     ],
 )
 def test_what_hindsight_cannot_reward_is_refused(capsys, tmp_path, task, options, named):
+    (tmp_path / "shaped.py").write_text(SHAPED)
+    task = task.replace("FILE", str(tmp_path / "shaped.py"))
     out = ["--out", str(tmp_path / "run"), "--hindsight", "future"]
     assert main(["train", "sac", task, *out, *options.split()]) == 2
     said = capsys.readouterr().err

@@ -16,6 +16,7 @@ from tests.train import runs
 AGENTS, COMMANDS = ", ".join(agents.defaults()), ", ".join(commands.COMMANDS)
 HELP = "(jaxrl train gqn --help says more)"
 TRAIN = "train gqn probe-both"
+SAC_HELP = HELP.replace("gqn", "sac")
 NEAR = "did you mean 'walker-walk', 'walker-stand', 'walker-run'?"
 
 TABLE = {
@@ -93,6 +94,27 @@ TABLE = {
         "--steps 2_000 leaves nothing to learn: learning starts at 2_000; give more steps or a "
         "smaller --learning-starts"
     ),
+    f"{TRAIN} --num-envs 512 --steps 3072 --learning-starts 2600": (
+        "--steps 3_072 leaves nothing to learn: learning starts at 3_072; give more steps or a "
+        "smaller --learning-starts"
+    ),
+    f"{TRAIN} --epsilon 1.5": f"epsilon must be within 0 and 1, got 1.5 {HELP}",
+    f"{TRAIN} --discount 99": f"discount must be within 0 and 1, got 99.0 {HELP}",
+    f"{TRAIN} --head c51 --value-low 100 --value-high -50": (
+        f"value_low must be below value_high, got 100.0 and -50.0 {HELP}"
+    ),
+    "train sac probe-both --hindsight-share 8": (
+        f"hindsight_share must be within 0 and 1, got 8.0 {SAC_HELP}"
+    ),
+    "train sac probe-both --initial-temperature -1": (
+        f"initial_temperature must be above 0, got -1.0 {SAC_HELP}"
+    ),
+    "train sac probe-both --hindsight-dense": (
+        "--hindsight-dense says nothing without --hindsight: give one"
+    ),
+    f"{TRAIN} --out /dev/null/run": (
+        "cannot write the run folder /dev/null/run: [Errno 20] Not a directory: '/dev/null/run'"
+    ),
     "train decqn probe-both --bins 2 3": (
         "decqn keeps one resolution, got --bins 2 3; gqn grows through several"
     ),
@@ -114,6 +136,25 @@ TABLE = {
 def elsewhere(tmp_path, monkeypatch):
     """Runs land in ./runs unless --out says otherwise."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[]", "run/config.json is no run's: it has no env_id and no exp_name and no agent and no"),
+        ('{"env_id": "x", "exp_name": "gqn"}', "run/config.json is no run's: it has no agent and"),
+        (
+            '{"env_id": "x", "exp_name": "gqn", "agent": {}, "run": {"steps": "9"}}',
+            "run/config.json is damaged: run.steps should be int, got '9'",
+        ),
+        ("{", "run/config.json cannot be read: "),
+    ],
+)
+@pytest.mark.parametrize("command", ["eval", "dataset"])
+def test_a_damaged_configuration_is_one_line(capfd, tmp_path, command, text, line):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(text)
+    assert refused(capfd, [command, "run"]).startswith(line)
 
 
 def refused(capfd, arguments):

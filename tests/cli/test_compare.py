@@ -129,6 +129,25 @@ def test_a_seed_that_lacks_a_task_is_named(capfd):
     assert said == "a has no run of walker-run with seed 1"
 
 
+def test_another_run_of_a_seed_does_not_replace_its_score(capfd):
+    """Nor where it diverged, and a diverged one would count as failed."""
+    given = runs_of("gqn", 900, range(5)) + runs_of("decqn", 500, range(5))
+    twin = write_run(Path("twin"), "gqn", 0, [0.0, float("nan")])
+    assert "twin has no score (same seed as " in refused(capfd, *given, str(twin), "--worst", "0")
+
+
+def test_a_task_of_ones_own_is_normalised_by_a_reference_that_is_given(capfd):
+    given = [str(write_run(Path("r") / str(i), "gqn", i, [0.0, 5.0], task="mine")) for i in (0, 1)]
+    said = refused(capfd, *given, "--normalise")
+    assert said == (
+        "mine has no reference score to normalise by: --reference TASK=LOW:HIGH gives one"
+    )
+    said = refused(capfd, *given, "--normalise", "--reference", "mien=0:10")
+    assert said == "--reference mien=0:10: no run is of 'mien'; there are: mine"
+    said = refused(capfd, *given, "--normalise", "--reference", "mine=0:10")
+    assert said == "a comparison needs two agents, got gqn"
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_score_that_is_not_finite_is_refused_or_counts_as_failed(capfd, bad):
     given = runs_of("gqn", 900, range(5)) + runs_of("decqn", 500, range(4))

@@ -128,6 +128,24 @@ def test_what_the_datasets_hold(run, made):
     np.testing.assert_allclose(rows.action[~rows.last], expected, atol=1e-6)
 
 
+def test_a_part_that_comes_up_again_in_a_mixture_is_drawn_anew(run, made, tmp_path):
+    mix = ("--quality", "mixed", "--mix", "random", "expert", "random", "--rows", "900")
+    make(run, tmp_path / "mixed.npz", *mix)
+    rows, _ = read(tmp_path / "mixed.npz")
+    acted = ~rows.last
+    pairs = np.concatenate([rows.obs[acted], rows.action[acted]], axis=1)
+    assert len(np.unique(pairs[:600], axis=0)) == 600  # the random ones
+    assert rows.transitions == 900
+
+
+def test_what_cannot_be_made_is_refused_before_anything_is_written(run, made, tmp_path, capsys):
+    out = ("--layout", "ogbench", "--out", str(tmp_path / "{quality}.npz"))
+    options = (*out, "--rows", "1_000_000")
+    assert main(["dataset", str(run), "--quality", "random", "medium-replay", *options]) == 2
+    assert "the run had seen" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_same_command_makes_the_same_file(run, made, tmp_path, capsys):
     files, _ = made
     options = ("--quality", "random", "--rows", "1000")
@@ -259,7 +277,7 @@ def test_training_from_a_dataset_is_refused_in_one_line(made, tmp_path, capfd, m
     line = refused(capfd, "train", "iql", "probe-both", "--dataset", expert, "--n-step", "2")
     assert line == (
         f"{expert}: the agent looks 2 steps ahead, and the trajectory from observations[0] has 1; "
-        "give a smaller --n-step or horizon"
+        "give a smaller --n-step"
     )
     arrays = dict(np.load(expert))
     del arrays["rewards"]

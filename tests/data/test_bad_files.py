@@ -109,12 +109,24 @@ def test_another_task_is_told_by_its_name_and_options(tmp_path):
             dataset.check_task("walker-walk", {"action_repeat": 1})
 
 
-def test_references_must_be_in_order(tmp_path):
-    about = {"random_return": 5.0, "expert_return": 5.0}
+@pytest.mark.parametrize("low", [5.0, "n/a"])
+def test_references_must_be_in_order(tmp_path, low):
+    about = {"random_return": low, "expert_return": 5.0}
     path = samples.npz(tmp_path / "x.npz", **PLAIN, about=json.dumps(about))
-    line = "random_return 5 must be below expert_return 5"
+    line = rf"random_return {low!r} must be a number below expert_return 5\.0"
     with open_dataset(path) as dataset, pytest.raises(UsageError, match=line):
         _ = dataset.reference
+
+
+@pytest.mark.parametrize("about", ["no JSON", "[1]"])
+def test_what_a_file_says_of_itself_must_be_an_object(tmp_path, about):
+    path = samples.npz(tmp_path / "x.npz", **PLAIN, about=about)
+    with pytest.raises(UsageError, match="about is no JSON object"), open_dataset(path):
+        pass
+    said = {"env_id": "x", "options": about}
+    path = samples.npz(tmp_path / "y.npz", **PLAIN, about=json.dumps(said))
+    with open_dataset(path) as dataset, pytest.raises(UsageError, match="options is no JSON obj"):
+        dataset.check_task("x", {})
 
 
 def test_files_that_are_no_datasets(tmp_path, monkeypatch):
@@ -129,7 +141,12 @@ def test_files_that_are_no_datasets(tmp_path, monkeypatch):
     (tmp_path / "half.hdf5").write_bytes(files.HDF5 + b"and no more")
     pickled = tmp_path / "pickled.npz"
     np.savez(pickled, observations=np.array([{}], dtype=object))
-    for path in (tmp_path / "half.npz", pickled, tmp_path / "half.hdf5"):
+    stream = bytearray(whole)
+    at = whole.index(b"observations.npy") + len("observations.npy") + 40
+    stream[at : at + 20] = bytes(20)
+    (tmp_path / "scratched.npz").write_bytes(bytes(stream))
+    damaged = [tmp_path / name for name in ("half.npz", "scratched.npz", "half.hdf5")]
+    for path in (pickled, *damaged):
         if path.suffix == ".hdf5":
             pytest.importorskip("h5py")
         with (

@@ -117,6 +117,22 @@ def test_d4rl_of_loose_transitions(tmp_path):
     assert "do not lead to the next row's observation; episodes are cut there" in notes[0]
 
 
+def test_ogbench_of_loose_transitions(tmp_path):
+    """The same in its plain form, whose terminals do not mark the cuts."""
+    o, a, r, n, terminated, ends = (np.array(x) for x in zip(*TRANSITIONS, strict=True))
+    arrays = {
+        **{"observations": o, "actions": a, "rewards": r, "next_observations": n},
+        **{"terminals": ends, "masks": ~terminated},
+    }
+    order = np.random.default_rng(1).permutation(len(TRANSITIONS))
+    path = samples.npz(tmp_path / "x.npz", **{k: x[order] for k, x in arrays.items()})
+    found, notes = samples.read(path)
+    for i, walked in zip(order, samples.transitions(found), strict=True):
+        for ours, theirs in zip(walked[:5], TRANSITIONS[i][:5], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert "do not lead to the next row's observation; episodes are cut there" in notes[0]
+
+
 def stored(**changes):
     """The fields of OGBench's files, as it stores them, by walking."""
     last = ROWS.last

@@ -29,6 +29,7 @@ from jaxrl.envs.physics.mjx import Mjx
 from jaxrl.envs.physics.native import Native
 from jaxrl.envs.task import Physics, Task, sensor_slices
 from jaxrl.errors import UsageError
+from tests import test_your_own_task
 from tests.envs.episodes import assert_equal, keys, random_actions, rows
 
 ROOT = Path(__file__).parents[2]
@@ -360,9 +361,15 @@ def test_auto_picks_by_device(monkeypatch, platform, version, warp, lacks, chose
     assert engines.choose(registry.tasks()["walker-walk"], "auto") == chosen
 
 
+MAKE = 'import jaxrl; jaxrl.make("cartpole-swingup", physics="mjx")'
+TRAIN = """
+from jaxrl.cli.commands import parse_train
+from jax._src import xla_bridge
+parse_train(["gqn", "cartpole-swingup", "--physics", "mjx"])
+assert not xla_bridge._backends  # importing agents starts no backend
+"""
+OWN = 'import jaxrl; jaxrl.make("{folder}/balancer.py:balance", physics="mjx")'
 POOL = """
-import jaxrl
-jaxrl.make("cartpole-swingup", physics="mjx")
 import jax, pathlib
 jax.devices()
 threads = [(t / "comm").read_text().strip() for t in pathlib.Path("/proc/self/task").iterdir()]
@@ -371,11 +378,16 @@ print(threads.count("tf_XLAEigen"))
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
-@pytest.mark.parametrize("given", [None, "3"])
-def test_mjx_asks_for_threads_unless_told_otherwise(given):
+@pytest.mark.parametrize(
+    ("before", "given"), [(MAKE, None), (MAKE, "3"), (TRAIN + MAKE, None), (OWN, None)]
+)
+def test_mjx_asks_for_threads_unless_told_otherwise(before, given, tmp_path):
+    test_your_own_task.write_files(tmp_path)
+    before = before.replace("{folder}", str(tmp_path))
     env = {k: v for k, v in os.environ.items() if k != "NPROC"} | {"JAX_PLATFORMS": "cpu"}
     env |= {"NPROC": given} if given else {}
-    ended = subprocess.run([sys.executable, "-c", POOL], env=env, cwd=ROOT, capture_output=True)
+    program = [sys.executable, "-c", f"{before}\n{POOL}"]
+    ended = subprocess.run(program, env=env, cwd=ROOT, capture_output=True)
     expected = int(given) if given else max(engines.THREADS, os.cpu_count() or 1)
     assert int(ended.stdout) == expected, ended.stderr
 

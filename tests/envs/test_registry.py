@@ -8,6 +8,7 @@ import pytest
 
 import jaxrl
 from jaxrl.envs import registry
+from jaxrl.envs.suite.common import tolerance
 from jaxrl.errors import UsageError
 from tests.envs import dmc
 
@@ -110,3 +111,34 @@ def test_sizes_are_dm_controls(name):
         lambda x: (x.shape, x.dtype), state
     )
     assert hash(spec) == hash(jaxrl.make(name).spec)  # so that it can be static in a jit
+
+
+@pytest.mark.parametrize("action", [np.zeros(1), np.zeros((2, 2)), np.float32(0)])
+def test_an_action_of_another_shape_is_refused(action):
+    """One number would drive all actuators."""
+    env = jaxrl.make("reacher-easy")
+    state = jax.eval_shape(env.reset, jax.random.key(0))
+    shape = re.escape(f"takes an action of shape (2,), got {np.shape(action)}; batches go through")
+    with pytest.raises(UsageError, match=shape):
+        jax.eval_shape(env.step, state, action)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"bounds": (1.0, 0.5)},
+        {"margin": -1.0},
+        {"margin": 1.0, "value_at_margin": 0.0},
+        {"margin": 1.0, "value_at_margin": 1.0, "sigmoid": "linear"},
+    ],
+)
+def test_tolerance_refuses_what_dm_controls_does(arguments):
+    from dm_control.utils import rewards
+
+    x = np.linspace(-2, 2, 9, dtype=np.float32)
+    with pytest.raises(ValueError):
+        rewards.tolerance(x, **arguments)
+    with pytest.raises(UsageError, match="tolerance takes"):
+        tolerance(x, **arguments)
+    linear = {"margin": 1.0, "value_at_margin": 0.0, "sigmoid": "linear"}
+    np.testing.assert_allclose(tolerance(x, **linear), rewards.tolerance(x, **linear), atol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 
 from jaxrl.agents.crl import CRL
 from jaxrl.agents.gqn import GQN
+from jaxrl.errors import UsageError
 from jaxrl.report.runs import collect
 from jaxrl.train.runlog import RunFolder
 
@@ -56,3 +57,14 @@ def test_a_script_leaves_a_run(name, tmp_path, monkeypatch):
     assert folder.config()["env_id"] == args.task
     (read,) = collect([tmp_path / "run"])
     assert read.task == args.task
+
+
+@pytest.mark.parametrize("change", [{"chunk_steps": 81}, {"eval_every": 100}, {"steps": 200}])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_chunk_that_leaves_rows_unwritten_is_refused(name, change, tmp_path, monkeypatch):
+    module = script(name, monkeypatch)
+    args = module.Args(**{**STEPS, **SETTINGS[name], **change}, out=tmp_path / "run")
+    ((what, value),) = change.items()
+    with pytest.raises(UsageError, match=rf"{what} must be a multiple of \d+, got {value}"):
+        module.main(args)
+    assert not (tmp_path / "run").exists()

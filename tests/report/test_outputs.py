@@ -92,6 +92,19 @@ def test_the_best_run_of_each_agent_and_task_is_watched(summary):
         assert run.score == max(r.score for r in same)
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "winner"),
+    [(METRIC, [0.0, -50.0], 0), ("eval/final_distance", [0.3, 0.1], 1)],
+)
+def test_no_score_and_a_small_distance_can_be_the_best(tmp_path, metric, values, winner):
+    for seed, value in enumerate(values):
+        line = {"global_step": 100, "wall_time": 1.0, METRIC: 0.0, metric: value}
+        described = samples.config("walker-walk", "gqn", seed, 100)
+        samples.folder(tmp_path / "runs" / str(seed), described, [line])
+    (best,) = page.best(Summary(tuple(collect([tmp_path / "runs"], metric)), metric=metric))
+    assert best.seed == winner
+
+
 def test_a_recording_is_kept_as_it_was_and_a_damaged_one_refused(tmp_path):
     path = tmp_path / page.PLAYBACK
     page.write_recording(path, samples.recording())

@@ -76,6 +76,30 @@ def test_one_damaged_line_in_the_middle_is_no_line_cut_short(tmp_path):
     assert len(run.steps) == 10
 
 
+def test_runs_of_files_that_differ_are_no_seeds_of_one_task(tmp_path):
+    """A task of the user's own that was changed in between, or two datasets of one name."""
+    hashes = [{"task_file_hash": f"{i}{'a' * 15}", "task_model_hash": "b" * 16} for i in range(2)]
+    for seed, more in enumerate(hashes):
+        one(tmp_path / "own" / str(seed), seed=seed, **more)
+    names = [run.task for run in collect([tmp_path / "own"])]
+    assert names == ["walker-walk, file 0aaaaaaa", "walker-walk, file 1aaaaaaa"]
+    data = [("w.hdf5", "c" * 16), ("/far/w.hdf5", "c" * 16), ("w.hdf5", "d" * 16)]
+    for seed, (path, checksum) in enumerate(data):
+        more = {"dataset": {"path": path, "checksum": checksum}, "run": {"dataset": path}}
+        one(tmp_path / "data" / str(seed), seed=seed, **more)
+    names = [run.task for run in collect([tmp_path / "data"])]
+    assert names == [f"walker-walk, dataset w.hdf5 {x * 8}" for x in "ccd"]
+
+
+@pytest.mark.parametrize("step", [None, "5"])
+def test_lines_without_a_step_are_damaged(tmp_path, step):
+    line = json.dumps({"global_step": step, "eval/return_mean": 3.0})
+    described = samples.config("walker-walk", "gqn", 0, 1000)
+    samples.folder(tmp_path / "a", described, samples.lines(TEN), line)
+    (run,) = collect([tmp_path / "a"])
+    assert run.notes == ("last line of metrics.jsonl cut short",) and len(run.steps) == 11
+
+
 def test_a_run_that_is_not_finished_counts_only_if_asked_for(tmp_path):
     described = samples.config("walker-walk", "gqn", 0, 5000)
     samples.folder(tmp_path / "a", described, samples.lines(TEN))

@@ -91,6 +91,27 @@ def test_the_newest_and_the_best_stay(tmp_path):
     checkpoints.close()
 
 
+def test_a_best_one_that_could_not_be_written_is_none(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    assert save(checkpoints, 1, 5.0) is None
+    assert save(checkpoints, 2, 9.0) is None
+    wait = checkpoints._manager.wait_until_finished
+    with monkeypatch.context() as patch:  # its background write fails
+
+        def fail():
+            wait()
+            checkpoints._manager.delete(2)
+            raise OSError("no space left")
+
+        patch.setattr(checkpoints._manager, "wait_until_finished", fail)
+        assert "checkpoint at step 2 failed" in checkpoints.wait()
+    assert save(checkpoints, 3, 6.0) is None
+    assert save(checkpoints, 4, 1.0) is None
+    checkpoints.wait()
+    assert checkpoints.steps() == [3, 4]  # 3 is the best that there is
+    checkpoints.close()
+
+
 def flip(data: bytes) -> bytes:
     return bytes(b ^ (255 if i == len(data) // 2 else 0) for i, b in enumerate(data))
 

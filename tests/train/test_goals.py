@@ -14,6 +14,7 @@ from flax import struct
 from jaxrl import agents
 from jaxrl.agents.crl import CRL
 from jaxrl.cli import main
+from jaxrl.cli.commands import parse_train
 from jaxrl.envs import probe
 from jaxrl.train.evaluate import GOAL_METRICS, Evaluator
 from jaxrl.train.runlog import RunFolder
@@ -111,6 +112,13 @@ def test_eval_prints_them(tmp_path, capsys):
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()[1:])
     assert set(GOAL_METRICS) < lines.keys()
     assert 0 <= float(lines["success"].split()[0]) <= 1
+
+
+def test_sizes_of_a_peer_follow_the_instances_however_they_are_written():
+    for instances in ("1024", "1_024"):
+        words = ["crl", "ant-goal", "--peer-settings", "code", "--num-envs", instances]
+        *_, run = parse_train(words)
+        assert (run.num_envs, run.capacity, run.learning_starts) == (1024, 10_240_000, 1_024_000)
 
 
 def test_settings_of_a_peer(tmp_path, capsys):

@@ -21,6 +21,7 @@ from jaxrl.agents.bc import BC
 from jaxrl.agents.cfpi import CFPI
 from jaxrl.agents.diffusion_ql import DiffusionQL
 from jaxrl.agents.eda import EDA
+from jaxrl.agents.fql import FQL
 from jaxrl.agents.idql import IDQL
 from jaxrl.agents.iql import IQL
 from jaxrl.agents.td3_bc import TD3BC
@@ -300,7 +301,12 @@ SEEDED = {
     "eda": EDA(**EDA_SIZES, widths=(16, 16), batch_size=16, scale_rewards=False),
     "idql": IDQL(widths=(16, 16), width=16, blocks=1, batch_size=16, scale_rewards=False),
     "diffusion_ql": DiffusionQL(widths=(16, 16), batch_size=16, average_start=0),
+    "fql": FQL(widths=(16, 16), sampling_steps=4, batch_size=16),
 }
+
+
+def test_every_agent_is_tried_with_many_seeds():
+    assert set(SEEDED) == set(agents.offline())
 
 
 @pytest.mark.parametrize("name", SEEDED)

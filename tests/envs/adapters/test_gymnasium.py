@@ -11,6 +11,7 @@ gymnasium = pytest.importorskip("gymnasium")
 import jaxrl  # noqa: E402
 from jaxrl.envs.adapters.gymnasium import to_gymnasium  # noqa: E402
 from jaxrl.envs.rendering import RenderingUnavailable  # noqa: E402
+from jaxrl.errors import UsageError  # noqa: E402
 
 
 @pytest.mark.parametrize("name", ["point-umaze", "reacher-goal", "cartpole-swingup"])
@@ -66,6 +67,13 @@ def test_compute_reward_is_the_reward_of_the_step_and_of_many_rows(dense):
     np.testing.assert_allclose(env.compute_reward(achieved, desired, infos), rewards, atol=1e-6)
     hindsight = env.compute_reward(achieved.reshape(6, 10, 2), achieved.reshape(6, 10, 2), None)
     np.testing.assert_array_equal(hindsight, np.full((6, 10), 0.0 if dense else 1.0))
+
+
+@pytest.mark.parametrize("options", [{"action_cost": 0.5}, {"action_repeat": 10}])
+def test_rewards_of_more_than_goals_are_not_computed(options):
+    env = to_gymnasium("point-umaze", **options)
+    with pytest.raises(UsageError, match="compute_reward is of goals alone: leave action_cost"):
+        env.compute_reward(np.zeros(2), np.ones(2), None)
 
 
 def test_rows_are_those_of_our_own_interface_until_the_end():

@@ -278,6 +278,10 @@ def main(names: list[str]) -> None:
     if unknown:
         known = ", ".join((*SECTIONS, *TASKS))
         sys.exit(f"unknown section or task {unknown[0]!r}; there are: {known}")
+    if tasks and not names:
+        names = ["envs"]
+    if tasks and "envs" not in names:
+        sys.exit(f"{tasks[0]} is a task, and only the section envs takes tasks")
     kind = jax.devices()[0].platform
     for name in names or SECTIONS:
         print(f"== {name}", flush=True)

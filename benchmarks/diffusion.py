@@ -53,10 +53,12 @@ def modes() -> None:
         greedy = multimodal.judged(multimodal.actions(agent, state, explore=False))
         about = {"actions": sampled, "paths": multimodal.paths(agent, state), "seconds": seconds}
         about |= {**multimodal.judged(sampled), **_greedy(greedy)}
+        about |= {"exact": multimodal.exact(name)}
         found[name] = about
         print(
             f"{name:<24}kept {about['kept']:>4.0%}  invalid {about['invalid']:>4.0%}   greedy: "
-            f"kept {greedy['kept']:>4.0%}  invalid {greedy['invalid']:>4.0%}   {seconds:.0f} s",
+            f"kept {greedy['kept']:>4.0%}  invalid {greedy['invalid']:>4.0%}   "
+            f"exact {about['exact'] or 0:>4.0%}   {seconds:.0f} s",
             flush=True,
         )
         jax.clear_caches()

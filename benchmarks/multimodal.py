@@ -16,10 +16,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 
 from jaxrl import agents, diffusion
 from jaxrl.agents import _offline
 from jaxrl.agents.diffusion_ql import DiffusionQL
+from jaxrl.agents.eda import EDA
 from jaxrl.agents.fql import FQL
 from jaxrl.agents.idql import IDQL
 from jaxrl.envs.core import EnvSpec
@@ -110,6 +112,38 @@ def judged(action: np.ndarray) -> dict[str, float]:
     valid = gap.min(axis=1) < 3 * DEVIATION
     mass = np.bincount(gap.argmin(axis=1)[valid], minlength=WAYS) / max(1, valid.sum())
     return {"kept": float((mass >= 0.5 / WAYS).mean()), "invalid": float(1 - valid.mean())}
+
+
+def exact(name: str) -> float | None:
+    """Share of invalid samples that a class's sampler draws with the data's own denoiser, where
+    nothing is left to learn; None for a class without denoising steps."""
+    kind, settings = CLASSES[name]
+    agent = dataclasses.replace(agents.default(kind), **settings).for_run(UPDATES)
+    if not isinstance(agent, IDQL | DiffusionQL | EDA):
+        return None
+    sampler = agent._sampler()
+
+    def denoise(x: Array, t: Array) -> Array:
+        alpha, sigma = (level[:, None] for level in sampler.process.levels(t))
+        points, spread = jnp.asarray(POINTS), (alpha * DEVIATION) ** 2 + sigma**2  # [W, 2], [B, 1]
+        off = x[:, None] - alpha[:, None] * points  # [B, W, 2]
+        normal = jnp.exp(-0.5 * jnp.sum(off**2, axis=-1) / spread) / (2 * jnp.pi * spread)
+        near = points + (alpha * DEVIATION**2 / spread)[:, None] * off
+        mean, scale = x / alpha, sigma / alpha  # of x0 given x_t, but for its bounds
+        low, high = (-1 - mean) / scale, (1 - mean) / scale
+        inside = norm.cdf(high) - norm.cdf(low)  # [B, 2]
+        slope = (norm.pdf(low) - norm.pdf(high)) / jnp.maximum(inside, 1e-12)
+        anywhere = jnp.clip(mean + scale * slope, -1.0, 1.0)
+        density = jnp.prod(inside / (2 * alpha), axis=-1)
+        weight = jnp.concatenate(
+            [(1 - NOISE) / WAYS * normal, NOISE * density[:, None]], axis=1
+        )  # [B, W + 1]
+        means = jnp.concatenate([near, anywhere[:, None]], axis=1)
+        total = jnp.maximum(weight.sum(axis=1, keepdims=True), 1e-30)
+        return jnp.einsum("bw,bwa->ba", weight / total, means)
+
+    drawn = jax.jit(lambda key: sampler.sample(key, denoise, (SAMPLES, 2)))(jax.random.key(4))
+    return judged(np.asarray(drawn))["invalid"]
 
 
 def paths(agent: Any, state: Any, count: int = 60) -> np.ndarray | None:

@@ -73,17 +73,14 @@ class Dataset:
     @property
     def reference(self) -> Reference | None:
         """The returns that normalised scores put at 0 and 1, if the file has both."""
-        ends = [self.about.get(name) for name in minari.REFERENCES]
-        if any(end is None for end in ends):
+        low, high = (self.about.get(name) for name in minari.REFERENCES)
+        if low is None or high is None:
             return None
-        numbers = all(isinstance(end, float | int) for end in ends)
-        if not numbers or not ends[0] < ends[1]:
-            raise UsageError(
-                f"{self.path}: random_return {ends[0]!r} must be a number below expert_return "
-                f"{ends[1]!r}"
-            )
-        low, high = float(ends[0]), float(ends[1])
-        return Reference(low, high, str(self.path))
+        if isinstance(low, float | int) and isinstance(high, float | int) and low < high:
+            return Reference(low, high, str(self.path))
+        raise UsageError(
+            f"{self.path}: random_return {low!r} must be a number below expert_return {high!r}"
+        )
 
     def shortest(self) -> tuple[int, str]:
         """Transitions of the shortest trajectory, and where in the file it begins."""

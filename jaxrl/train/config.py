@@ -203,7 +203,8 @@ def _check_hindsight(config: TrainConfig, agent: Any, env: Env) -> None:
         )
     while hasattr(env, "env"):
         env = env.env
-    if hasattr(env, "task") and not isinstance(env.task.reward, GoalReward):
+    has_own = hasattr(env, "task") and not isinstance(env.task.reward, GoalReward)
+    if env.spec.goal is not None and has_own:
         raise UsageError(
             f"hindsight knows the reward of goal_task (success, or minus the distance), and "
             f"{env.spec.name} has one of its own; make it by goal_task, or give --hindsight none"

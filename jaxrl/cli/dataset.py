@@ -58,7 +58,7 @@ def dataset(arguments: list[str]) -> int:
         )
     from jaxrl.train.runlog import RunFolder
 
-    config = RunFolder.open(options.run).config()
+    config = RunFolder.open(options.run).config(("agent", "run"))
     targets = {quality: _target(options, quality, config["env_id"]) for quality in qualities}
     _make(options, targets)
     return 0

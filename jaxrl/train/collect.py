@@ -81,7 +81,7 @@ class Source:
 
     def __init__(self, path: Path, seed: int = 0):
         self.folder = RunFolder.open(path)
-        self.config = self.folder.config()
+        self.config = self.folder.config(("agent", "run"))
         if "dataset" in self.config:
             raise UsageError(f"{path} learned from a dataset; give a run that learned by acting")
         defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(TrainConfig)}

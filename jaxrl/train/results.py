@@ -150,7 +150,7 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
       UsageError: there is no run or no readable checkpoint, or the task's sizes differ.
     """
     folder = RunFolder.open(path)
-    config = folder.config()
+    config = folder.config(("agent", "run"))
     try:
         default = agents.default(config["exp_name"])
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in config["agent"].items()}

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -143,13 +144,13 @@ class RunFolder:
         """Writes config.json."""
         atomic.write_text(self.path / CONFIG, json.dumps(config, indent=2, default=str) + "\n")
 
-    def config(self) -> dict[str, Any]:
-        """Reads config.json.
+    def config(self, needed: Sequence[str] = ()) -> dict[str, Any]:
+        """Reads config.json, which has all keys of `needed`.
 
         Raises:
           UsageError: it is damaged, or no run's.
         """
-        return read_config(self.path / CONFIG, ("agent", "run"))
+        return read_config(self.path / CONFIG, needed)
 
     def metrics(self) -> list[Metrics]:
         """The lines of metrics.jsonl; a last line that a kill cut short is left out."""

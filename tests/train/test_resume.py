@@ -78,7 +78,13 @@ def test_a_damaged_config_is_one_line(run, capfd):
         assert f"{run}/config.json cannot be read" in refused(capfd, arguments)
     (run / "config.json").write_text('{"env_id": "probe-both"}')
     for arguments in (["eval", str(run)], ["export", str(run)]):
+        said = "config.json is no run's: it has no exp_name and no agent and no run"
+        assert said in refused(capfd, arguments)
+    config = {"env_id": "probe-both", "exp_name": "gqn", "agent": {"hue": 1}, "run": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    for arguments in (["eval", str(run)], ["export", str(run)]):
         assert "is of another version of jaxrl (unknown)" in refused(capfd, arguments)
+    (run / "config.json").write_text('{"env_id": "probe-both"}')
     assert "exp_name" in refused(capfd, runs.command(run, "--resume"))
 
 

@@ -82,8 +82,9 @@ def curve(metrics: list[dict]) -> np.ndarray:
 
 
 def plateau(points: np.ndarray, steps: int) -> float:
-    """Mean return of the last tenth of the run."""
-    return float(points[points[:, 0] > 0.9 * steps, 1].mean())
+    """Mean return of the last tenth of the run, or the last one if none could be read off there."""
+    last = points[points[:, 0] > 0.9 * steps]
+    return float((last if len(last) else points[-1:])[:, 1].mean())
 
 
 def reaches(points: np.ndarray, level: float) -> float:

@@ -114,11 +114,11 @@ def judged(action: np.ndarray) -> dict[str, float]:
     return {"kept": float((mass >= 0.5 / WAYS).mean()), "invalid": float(1 - valid.mean())}
 
 
-def exact(name: str) -> float | None:
+def exact(name: str, **changes: Any) -> float | None:
     """Share of invalid samples that a class's sampler draws with the data's own denoiser, where
-    nothing is left to learn; None for a class without denoising steps."""
+    nothing is left to learn; None for a class without denoising steps. `changes` are settings."""
     kind, settings = CLASSES[name]
-    agent = dataclasses.replace(agents.default(kind), **settings).for_run(UPDATES)
+    agent = dataclasses.replace(agents.default(kind), **{**settings, **changes}).for_run(UPDATES)
     if not isinstance(agent, IDQL | DiffusionQL | EDA):
         return None
     sampler = agent._sampler()

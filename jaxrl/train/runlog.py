@@ -69,7 +69,8 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
             folder.lock()
-            folder._clear()
+            if taken:
+                folder._clear()
         except OSError as error:
             raise UsageError(f"cannot write the run folder {path}: {error}") from None
         return folder

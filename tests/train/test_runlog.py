@@ -6,6 +6,7 @@ import json
 import os
 import struct
 import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -201,3 +202,19 @@ def test_a_line_cut_short_is_left_out(tmp_path):
     writer.write(rows[2])
     writer.close()
     assert path.read_bytes() == whole
+
+
+def test_a_resume_goes_on_with_the_same_run_at_weights_and_biases(tmp_path, monkeypatch):
+    begun = []
+    fake = SimpleNamespace(init=lambda **about: begun.append(about))
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    folder = RunFolder.create(tmp_path / "run", overwrite=False)
+    for after in (-1, 8):
+        MetricsWriter(folder, after, wandb_config={})
+    first, second = (about["id"] for about in begun)
+    assert first == second and begun[1]["resume"] == "allow"
+    folder.close()
+    folder.write_config({})
+    other = RunFolder.create(tmp_path / "run", overwrite=True)
+    MetricsWriter(other, wandb_config={})
+    assert begun[2]["id"] != first

@@ -3,8 +3,8 @@
     python benchmarks/gqn_options.py run [PATTERN]     trains what is missing, one run at a time
     python benchmarks/gqn_options.py report            the table of what is there
 
-Each row changes one option of the first. Steps/s are the median over the run's chunks, so nothing
-else may run beside. How runs are resumed, kept and counted: benchmarks/cells.py.
+Each row changes one option of the first. Steps/s are the median over the run's chunks, so that what
+runs beside has to be the same for all rows. How runs are resumed, kept and counted: benchmarks/cells.py.
 """
 
 from __future__ import annotations

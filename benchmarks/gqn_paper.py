@@ -68,6 +68,7 @@ CELLS = [
     Cell("walker-walk", "decqn-2", 0.5, 1_000_000),
     Cell("walker-walk", "gqn-linear", 0.5, 1_000_000),
     Cell("walker-walk", "gqn-adaptive", 0.5, 1_000_000),
+    Cell("walker-walk", "gqn-adaptive", 0.5, 1_000_000, seed=1),
     Cell("walker-walk", "decqn-9", 0.5, 1_000_000),
     Cell("cartpole-swingup", "gqn-adaptive", 0.5, 1_000_000),
     Cell("cartpole-swingup", "decqn-2", 0.5, 1_000_000),

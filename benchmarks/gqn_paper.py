@@ -74,6 +74,7 @@ CELLS = [
     Cell("cartpole-swingup", "decqn-2", 0.5, 1_000_000),
     Cell("finger-spin", "gqn-adaptive", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000),
+    Cell("finger-spin", "decqn-9", 0.5, 1_000_000, seed=1),
 ]
 
 

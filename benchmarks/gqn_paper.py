@@ -26,10 +26,12 @@ PUBLISHED = ROOT / "benchmarks" / "published" / "gqn_curves.json"
 AGENTS = {
     "decqn-2": ("decqn", ["--bins", "2"], "DecQN_2"),
     "decqn-9": ("decqn", ["--bins", "9"], "DecQN_9"),
+    "decqn-9-plain": ("decqn", ["--bins", "9", "--epsilon-mode", "plain"], "DecQN_9"),
     "gqn-linear": ("gqn", ["--growth", "linear"], "GQN_linear_2-9"),
     "gqn-adaptive": ("gqn", ["--growth", "adaptive"], "GQN_adaptive_2-9"),
 }
-"""Ours: agent, options, and the name of the published series."""
+"""Ours: agent, options, and the name of the published series; "plain" has every dimension random at
+rate epsilon, which is more often than in the released code."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +77,7 @@ CELLS = [
     Cell("finger-spin", "gqn-adaptive", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000, seed=1),
+    Cell("finger-spin", "decqn-9-plain", 0.5, 1_000_000),
 ]
 
 
@@ -145,7 +148,7 @@ def draw(panels: dict, published: dict) -> None:
 
     figure = Figure(figsize=(5.2 * max(1, len(panels)), 4), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    colours = dict(zip(AGENTS, ("#4c72b0", "#dd8452", "#55a868", "#c44e52"), strict=True))
+    colours = dict(zip(AGENTS, ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52"), strict=True))
     for axis, ((panel, cost), runs) in zip(
         np.ravel(figure.subplots(1, max(1, len(panels)), squeeze=False)),
         panels.items(),

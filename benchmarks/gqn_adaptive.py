@@ -32,6 +32,8 @@ RESULTS = cells.RESULTS / SUITE
 TASKS = ("cartpole-swingup", "finger-spin")
 WINDOWS, GAPS = (3, 5, 10, 20), (1, 5, 10, 20)
 """In evaluations, of which a run has 100."""
+RECORDED = [c for c in gqn_paper.CELLS if c.task in TASKS and c.agent == "gqn-adaptive"]
+"""Runs that the screen reads, and the default's rows of the table."""
 STEPS = 400_000
 """Of a confirming run: beyond the rise of the paper's curves."""
 
@@ -82,9 +84,8 @@ def growths(window: int, gap: int, returns: np.ndarray) -> list[int]:
 
 def screen() -> None:
     """Prints and writes shares of training at which each setting would have grown."""
-    recorded = [c for c in gqn_paper.CELLS if c.task in TASKS]
     rows = []
-    for cell, _, metrics in cells.finished(gqn_paper.SUITE, recorded):
+    for cell, _, metrics in cells.finished(gqn_paper.SUITE, RECORDED):
         returns = gqn_paper.curve(metrics)
         for window, gap in itertools.product(WINDOWS, GAPS):
             at = returns[growths(window, gap, returns[:, 1]), 0] / cell.steps
@@ -98,23 +99,23 @@ def screen() -> None:
 def report() -> None:
     """Prints the table and writes it as JSON."""
     rows = []
-    paper = [c for c in gqn_paper.CELLS if c.task in TASKS and c.agent == "gqn-adaptive"]
     default = GQN().growth_window, GQN().growth_gap
-    found = [(c.task, *default, *run) for c, *run in cells.finished(gqn_paper.SUITE, paper)]
+    found = [(c.task, *default, *run) for c, *run in cells.finished(gqn_paper.SUITE, RECORDED)]
     found += [(c.task, c.window, c.gap, *run) for c, *run in cells.finished(SUITE, CELLS)]
     for task, window, gap, config, metrics in sorted(found, key=lambda row: row[:3]):
         metrics = [line for line in metrics if line["global_step"] <= STEPS]
         points = gqn_paper.curve(metrics)
         bins = np.array([line["agent/active_bins"] for line in metrics])
         grown = points[np.flatnonzero(np.diff(bins)) + 1, 0].astype(int).tolist()
-        row = {"task": task, "window": window, "gap": gap, "grown at": grown}
+        row = {"task": task, "window": window, "gap": gap}
+        row |= {"grown at": ", ".join(f"{step:,}" for step in grown)}
         row |= {"mean return": float(points[:, 1].mean())}
         row |= {"return": gqn_paper.plateau(points, STEPS), "command": config["command"]}
         row |= {"commit": cells.commits([config["git_commit"]]), "jax": config["versions"]["jax"]}
         rows.append(row)
         print(
             f"{task:<18}window {window:>2}  gap {gap:>2}  {row['return']:>5.0f} at the end  "
-            f"{row['mean return']:>5.0f} on average  grown at {grown}"
+            f"{row['mean return']:>5.0f} on average  grown at {row['grown at']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")

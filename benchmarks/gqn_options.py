@@ -4,7 +4,8 @@
     python benchmarks/gqn_options.py report            the table of what is there
 
 Each row changes one option of the first. Steps/s are the median over the run's chunks, so that what
-runs beside has to be the same for all rows. How runs are resumed, kept and counted: benchmarks/cells.py.
+runs beside has to be the same for all rows. How runs are resumed, kept and counted:
+benchmarks/cells.py.
 """
 
 from __future__ import annotations

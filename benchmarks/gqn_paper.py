@@ -128,15 +128,15 @@ def report() -> None:
         rows[-1] |= {"command": config["command"], "hours": metrics[-1]["wall_time"] / 3600}
         rows[-1] |= {"difference": figures["ours"] - figures["paper"], "seed": cell.seed}
         panels.setdefault((cell.panel, cell.cost), []).append((cell, curve(metrics)))
-    head = f"{'run':<40}{'ours':>8}{'paper':>8}{'diff':>7}{'half reached':>14}{'commit':>11}"
-    print(head)
+    print(f"{'run':<40}{'ours':>8}{'paper':>8}{'diff':>7}{'half reached':>14}{'commit':>11}")
     for row in rows:
-        print(
-            f"{row['run']:<40}{row['ours']:>8.0f}{row['paper']:>8.0f}"
-            f"{row['ours'] - row['paper']:>+7.0f}{row['half_reached']:>13.0%} {row['commit']:>11}"
-        )
         never = np.isnan(row["half_reached"])
         row["half reached"] = "never" if never else f"{row['half_reached']:.0%}"
+        row["half_reached"] = None if never else row["half_reached"]
+        print(
+            f"{row['run']:<40}{row['ours']:z8.0f}{row['paper']:>8.0f}{row['difference']:>+7.0f}"
+            f"{row['half reached']:>14}{row['commit']:>11}"
+        )
     (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     draw(panels, published)
 
@@ -146,14 +146,16 @@ def draw(panels: dict, published: dict) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2 * max(1, len(panels)), 4), layout="constrained", dpi=120)
+    columns, lines = 3, max(1, -(-len(panels) // 3))
+    figure = Figure(figsize=(5.2 * columns, 4 * lines), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    colours = dict(zip(AGENTS, ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52"), strict=True))
-    for axis, ((panel, cost), runs) in zip(
-        np.ravel(figure.subplots(1, max(1, len(panels)), squeeze=False)),
-        panels.items(),
-        strict=False,
-    ):
+    colours = dict(
+        zip(AGENTS, ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52"), strict=True)
+    )
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    for axis, ((panel, cost), runs) in zip(axes, panels.items(), strict=False):
         for cell, points in runs:
             shift = 100 if cost == 0 else 0
             theirs = np.array(published[panel][AGENTS[cell.agent][2]]) + [0, shift]

@@ -27,11 +27,16 @@ AGENTS = {
     "decqn-2": ("decqn", ["--bins", "2"], "DecQN_2"),
     "decqn-9": ("decqn", ["--bins", "9"], "DecQN_9"),
     "decqn-9-plain": ("decqn", ["--bins", "9", "--epsilon-mode", "plain"], "DecQN_9"),
+    "decqn-9-torso": ("decqn", ["--bins", "9", "--torso", "plain"], "DecQN_9"),
+    "decqn-2-torso": ("decqn", ["--bins", "2", "--torso", "plain"], "DecQN_2"),
+    "decqn-2-alone": ("decqn", ["--bins", "2", "--num-envs", "1"], "DecQN_2"),
     "gqn-linear": ("gqn", ["--growth", "linear"], "GQN_linear_2-9"),
     "gqn-adaptive": ("gqn", ["--growth", "adaptive"], "GQN_adaptive_2-9"),
 }
-"""Ours: agent, options, and the name of the published series; "plain" has every dimension random at
-rate epsilon, which is more often than in the released code."""
+"""Ours: agent, options, and the name of the published series. Variations where the paper is silent:
+"plain" has every dimension random at rate epsilon, which is more often than in the released code,
+"torso" two layers without a residual block, "alone" one environment."""
+COLOURS = ("#4c72b0", "#dd8452", "#8172b3", "#937860", "#64b5cd", "#8c8c8c", "#55a868", "#c44e52")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +83,9 @@ CELLS = [
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9", 0.5, 1_000_000, seed=1),
     Cell("finger-spin", "decqn-9-plain", 0.5, 1_000_000),
+    Cell("finger-spin", "decqn-9-torso", 0.5, 1_000_000),
+    Cell("walker-walk", "decqn-2-torso", 0.1, 200_000),
+    Cell("walker-walk", "decqn-2-alone", 0.1, 200_000),
 ]
 
 
@@ -149,9 +157,7 @@ def draw(panels: dict, published: dict) -> None:
     columns, lines = 3, max(1, -(-len(panels) // 3))
     figure = Figure(figsize=(5.2 * columns, 4 * lines), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    colours = dict(
-        zip(AGENTS, ("#4c72b0", "#dd8452", "#8c8c8c", "#55a868", "#c44e52"), strict=True)
-    )
+    colours = dict(zip(AGENTS, COLOURS, strict=True))
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.set_axis_off()

@@ -37,7 +37,8 @@ AGENTS = {
 """Ours: agent, options, and the name of the published series. Variations where the paper is silent:
 "plain" has every dimension random at rate epsilon, which is more often than in the released code,
 "torso" two layers without a residual block, "alone" one environment."""
-COLOURS = "#4c72b0 #dd8452 #8172b3 #937860 #da8bc3 #64b5cd #8c8c8c #55a868 #c44e52".split()
+COLOURS = ["#4c72b0", "#dd8452", "#8172b3", "#937860", "#da8bc3", "#64b5cd", "#8c8c8c"]
+COLOURS += ["#55a868", "#c44e52"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,6 +29,7 @@ AGENTS = {
     "decqn-9-plain": ("decqn", ["--bins", "9", "--epsilon-mode", "plain"], "DecQN_9"),
     "decqn-9-torso": ("decqn", ["--bins", "9", "--torso", "plain"], "DecQN_9"),
     "decqn-2-plain": ("decqn", ["--bins", "2", "--epsilon-mode", "plain"], "DecQN_2"),
+    "decqn-9-half": ("decqn", ["--bins", "9", "--env-steps-per-update", "16"], "DecQN_9"),
     "decqn-2-half": ("decqn", ["--bins", "2", "--env-steps-per-update", "16"], "DecQN_2"),
     "decqn-2-torso": ("decqn", ["--bins", "2", "--torso", "plain"], "DecQN_2"),
     "decqn-2-alone": ("decqn", ["--bins", "2", "--num-envs", "1"], "DecQN_2"),
@@ -38,7 +39,17 @@ AGENTS = {
 """Ours: agent, options, and the name of the published series. Variations where the paper is silent:
 "plain" has every dimension random at rate epsilon, which is more often than in the released code,
 "torso" two layers without a residual block, "alone" one environment, "half" as many updates."""
-COLOURS = ["#4c72b0", "#dd8452", "#8172b3", "#937860", "#da8bc3", "#64b5cd", "#8c8c8c", "#ccb974"]
+COLOURS = [
+    "#4c72b0",
+    "#dd8452",
+    "#8172b3",
+    "#937860",
+    "#da8bc3",
+    "#64b5cd",
+    "#8c8c8c",
+    "#ccb974",
+    "#222222",
+]
 COLOURS += ["#55a868", "#c44e52"]
 
 
@@ -88,6 +99,7 @@ CELLS = [
     Cell("finger-spin", "decqn-9-plain", 0.5, 1_000_000),
     Cell("finger-spin", "decqn-9-torso", 0.5, 1_000_000),
     Cell("walker-walk", "decqn-2-plain", 0.1, 200_000),
+    Cell("finger-spin", "decqn-9-half", 0.5, 1_000_000),
     Cell("walker-walk", "decqn-2-half", 0.1, 200_000),
     Cell("walker-walk", "decqn-2-torso", 0.1, 200_000),
     Cell("walker-walk", "decqn-2-alone", 0.1, 200_000),

@@ -39,18 +39,13 @@ AGENTS = {
 """Ours: agent, options, and the name of the published series. Variations where the paper is silent:
 "plain" has every dimension random at rate epsilon, which is more often than in the released code,
 "torso" two layers without a residual block, "alone" one environment, "half" as many updates."""
-COLOURS = [
-    "#4c72b0",
-    "#dd8452",
-    "#8172b3",
-    "#937860",
-    "#da8bc3",
-    "#64b5cd",
-    "#8c8c8c",
-    "#ccb974",
-    "#222222",
-]
-COLOURS += ["#55a868", "#c44e52"]
+COLOURS = {
+    "decqn-2": "#4c72b0",
+    "decqn-9": "#dd8452",
+    "gqn-linear": "#55a868",
+    "gqn-adaptive": "#c44e52",
+}
+"""Of the published series in the figures; a variation is drawn in a colour of its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +62,11 @@ class Cell:
     def name(self) -> str:
         """File name."""
         return f"{self.task}_c{self.cost:g}_{self.agent}_s{self.seed}"
+
+    @property
+    def series(self) -> str:
+        """The agent of which this is one, or a variation."""
+        return "-".join(self.agent.split("-")[:2])
 
     @property
     def panel(self) -> str:
@@ -174,22 +174,25 @@ def draw(panels: dict, published: dict) -> None:
     columns, lines = 3, max(1, -(-len(panels) // 3))
     figure = Figure(figsize=(5.2 * columns, 4 * lines), layout="constrained", dpi=120)
     FigureCanvasAgg(figure)
-    colours = dict(zip(AGENTS, COLOURS, strict=True))
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     for axis, ((panel, cost), runs) in zip(axes, panels.items(), strict=False):
+        spare = iter(("#8172b3", "#937860", "#64b5cd", "#8c8c8c", "#da8bc3"))
+        for series in dict.fromkeys(cell.series for cell, _ in runs):
+            theirs = np.array(published[panel][AGENTS[series][2]])
+            theirs = theirs + [0, 100 if cost == 0 else 0]
+            theirs = theirs[theirs[:, 0] <= max(cell.steps for cell, _ in runs)]
+            x, y, colour = theirs[:, 0] / 1e3, theirs[:, 1], COLOURS[series]
+            axis.plot(x, y, "--", color=colour, alpha=0.7, lw=1)
+            axis.fill_between(x, y - 10, y + 10, color=colour, alpha=0.12)
         for cell, points in runs:
-            shift = 100 if cost == 0 else 0
-            theirs = np.array(published[panel][AGENTS[cell.agent][2]]) + [0, shift]
-            theirs = theirs[theirs[:, 0] <= cell.steps]
-            colour = colours[cell.agent]
-            axis.plot(theirs[:, 0] / 1e3, theirs[:, 1], "--", color=colour, alpha=0.7, lw=1)
-            axis.fill_between(
-                theirs[:, 0] / 1e3, theirs[:, 1] - 10, theirs[:, 1] + 10, color=colour, alpha=0.12
-            )
+            own = cell.agent in COLOURS and cell.seed == 0
+            colour = COLOURS[cell.series] if own else next(spare)
             label = f"{cell.agent}, seed {cell.seed}"
-            axis.plot(points[:, 0] / 1e3, points[:, 1], color=colour, lw=1.5, label=label)
+            axis.plot(
+                points[:, 0] / 1e3, points[:, 1], color=colour, lw=1.5 if own else 1, label=label
+            )
         axis.set_title(f"{runs[0][0].task}, action cost {cost:g}")
         axis.set_xlabel("environment steps (thousands)")
         axis.set_ylabel("evaluation return, cost included")

@@ -50,6 +50,7 @@ def main(paths: list[Path]) -> None:
         counts = [int(part.sum()) for part in np.array_split(rewarded, PARTS)]
         row = {"run": path.name, "steps": trained.step, "rewarded": sum(counts)}
         row |= {"by tenth": ", ".join(f"{count:,}" for count in counts), **provenance(trained)}
+        row["commit"] = cells.commits([row["commit"]])
         rows = [other for other in rows if other["run"] != path.name] + [row]
         print(f"{path.name:<40}{sum(counts):>8,} of {rewarded.size:,}:  {row['by tenth']}")
     rows.sort(key=lambda row: row["run"])

@@ -131,21 +131,26 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(spearmanr(x, y).statistic)
 
 
-def replayed(trained: Trained) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every row of the run, oldest first: obs [T, N, O], last [T, N], and the step of each row."""
+def stored(trained: Trained, *fields: str) -> list[np.ndarray]:
+    """Fields of every row of the run's replay, oldest first, [T, N, ...] each."""
     checkpoints = Checkpoints(trained.folder.checkpoints)
     try:
         arrays, meta = checkpoints.read(trained.step, ("rest",))
     finally:
         checkpoints.close()
-    found = arrays["rest"]
+    found, written = arrays["rest"], meta["iteration"]
     (prefix,) = {name.rsplit("/obs", 1)[0] for name in found if name.endswith("rows/obs")}
-    obs, flags = found[f"{prefix}/obs"], found[f"{prefix}/flags"]
-    written = meta["iteration"]
-    if written > len(obs):
-        sys.exit(f"{trained.folder.path}: the replay holds the newest {len(obs)} of {written} rows")
-    steps = np.arange(written)[:, None] * obs.shape[1] + np.arange(obs.shape[1])
-    return obs[:written], flags[:written] != 0, steps
+    rows = [found[f"{prefix}/{field}"] for field in fields]
+    if written > len(rows[0]):
+        sys.exit(f"{trained.folder.path}: the replay holds the newest {len(rows[0])} of {written}")
+    return [row[:written] for row in rows]
+
+
+def replayed(trained: Trained) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every row of the run, oldest first: obs [T, N, O], last [T, N], and the step of each row."""
+    obs, flags = stored(trained, "obs", "flags")
+    steps = np.arange(len(obs))[:, None] * obs.shape[1] + np.arange(obs.shape[1])
+    return obs, flags != 0, steps
 
 
 def visited(paths: list[Path]) -> None:

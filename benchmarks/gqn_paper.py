@@ -12,6 +12,7 @@ digitised (+-10 return), mean of 4 seeds.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import sys
 
@@ -178,7 +179,7 @@ def draw(panels: dict, published: dict) -> None:
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     for axis, ((panel, cost), runs) in zip(axes, panels.items(), strict=False):
-        spare = iter(("#8172b3", "#937860", "#64b5cd", "#8c8c8c", "#da8bc3"))
+        spare = itertools.cycle(("#8172b3", "#937860", "#64b5cd", "#8c8c8c", "#da8bc3"))
         for series in dict.fromkeys(cell.series for cell, _ in runs):
             theirs = np.array(published[panel][AGENTS[series][2]])
             theirs = theirs + [0, 100 if cost == 0 else 0]

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import cells
 import numpy as np
-from gcrl_pictures import provenance
+from gcrl_pictures import provenance, stored
 
 from jaxrl.train import results
-from jaxrl.train.checkpoint import Checkpoints
 from jaxrl.train.results import Trained
 
 PARTS = 10
@@ -25,19 +24,10 @@ PARTS = 10
 
 def task_rewards(trained: Trained) -> np.ndarray:
     """Rewards before the action cost of every step of the run, [T, N], oldest first."""
-    checkpoints = Checkpoints(trained.folder.checkpoints)
-    try:
-        arrays, meta = checkpoints.read(trained.step, ("rest",))
-    finally:
-        checkpoints.close()
-    stored = arrays["rest"]["replay/rows/reward"]
-    written = meta["iteration"]
-    if written > len(stored):
-        sys.exit(f"{trained.folder.path}: the replay holds the newest {len(stored)} of {written}")
-    indices = arrays["rest"]["replay/rows/action"][: written - 1]
-    action = np.asarray(trained.agent.decode(indices, trained.evaluator.env.spec))
+    reward, indices = stored(trained, "reward", "action")
+    action = np.asarray(trained.agent.decode(indices[:-1], trained.evaluator.env.spec))
     cost = trained.folder.config()["run"]["action_cost"]
-    return stored[1:written] + cost * np.square(action).mean(-1)
+    return reward[1:] + cost * np.square(action).mean(-1)
 
 
 def main(paths: list[Path]) -> None:

@@ -36,6 +36,11 @@ AGENTS = {
     "decqn-2-alone": ("decqn", ["--bins", "2", "--num-envs", "1"], "DecQN_2"),
     "gqn-linear": ("gqn", ["--growth", "linear"], "GQN_linear_2-9"),
     "gqn-adaptive": ("gqn", ["--growth", "adaptive"], "GQN_adaptive_2-9"),
+    "gqn-adaptive-half": (
+        "gqn",
+        ["--growth", "adaptive", "--env-steps-per-update", "16"],
+        "GQN_adaptive_2-9",
+    ),
 }
 """Ours: agent, options, and the name of the published series. Variations where the paper is silent:
 "plain" has every dimension random at rate epsilon, which is more often than in the released code,
@@ -101,9 +106,14 @@ CELLS = [
     Cell("finger-spin", "decqn-9-torso", 0.5, 1_000_000),
     Cell("walker-walk", "decqn-2-plain", 0.1, 200_000),
     Cell("finger-spin", "decqn-9-half", 0.5, 1_000_000),
+    Cell("finger-spin", "decqn-9-half", 0.5, 1_000_000, seed=1),
     Cell("walker-walk", "decqn-2-half", 0.1, 200_000),
     Cell("walker-walk", "decqn-2-torso", 0.1, 200_000),
     Cell("walker-walk", "decqn-2-alone", 0.1, 200_000),
+    Cell("walker-walk", "gqn-adaptive-half", 0.5, 1_000_000),
+    Cell("finger-spin", "gqn-adaptive-half", 0.5, 1_000_000),
+    Cell("cartpole-swingup", "gqn-adaptive-half", 0.5, 1_000_000),
+    Cell("walker-walk", "decqn-9-half", 0.5, 1_000_000),
 ]
 
 

@@ -102,8 +102,9 @@ def report() -> None:
         if cell.agent == "gqn" and cell.cost == COSTS[-1]:
             draw_traces(traces, trained, metrics, dt)
     for agent in AGENTS:
-        points = sorted((r["cost"], r["smoothness"]) for r in rows if r["agent"] == agent)
-        price.plot(*zip(*points, strict=True), "o-", color=COLOURS[agent], label=agent)
+        own = sorted((r["cost"], r["smoothness"]) for r in rows if r["agent"] == agent)
+        points = np.array(own).reshape(-1, 2).T
+        price.plot(*points, "o-", color=COLOURS[agent], label=agent)
     labels = (
         (bins, "environment steps (thousands)", "active bins per dimension"),
         (traces, "time in the episode, s", "action, right hip"),

@@ -195,8 +195,10 @@ class GQN:
 
             delta_c = mean_j ( y_cj - Q_cj(s, a_j) ),   loss = mean_B w sum_c Huber(delta_c)
 
-        The mean over dimensions is inside the Huber loss (released code, misc/utils.py). With a
-        head of histograms it is the cross-entropy of `histogram_target` and the chosen bins' mean.
+        The mean over dimensions is inside the Huber loss (released code, misc/utils.py). With C51
+        heads it is the cross-entropy of `projected_target` and the mean of the chosen bins'
+        histograms; with HL-Gauss heads the mean over dimensions of that of `gaussian_target` and
+        each, since a mean of different histograms is no normal one.
         """
         online = self._outputs(params, state, batch.obs_tm1)  # [C, B, A, K] or [C, B, A, K, Z]
         q_select = self._q(jax.lax.stop_gradient(params), state, batch.obs_t)
@@ -210,31 +212,45 @@ class GQN:
             losses = optax.losses.huber_loss(td_error, delta=self.huber_delta).sum(axis=0)
         else:
             logits = jnp.take_along_axis(online, index[..., None], axis=-2)[..., 0, :]
-            log_mean = jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=-2) - np.log(
-                state.action_size
-            )
-            histogram = self.histogram_target(final, q_select, target, state, batch)
-            losses = returns.cross_entropy(histogram, log_mean).sum(axis=0)
+            log_p = jax.nn.log_softmax(logits)  # [C, B, A, Z]
+            if self.head == "hl_gauss":
+                histogram = self.gaussian_target(q_tm1, index, td_error)
+                losses = returns.cross_entropy(histogram, log_p).mean(axis=-1).sum(axis=0)
+            else:
+                log_mean = jax.nn.logsumexp(log_p, axis=-2) - np.log(state.action_size)
+                histogram = self.projected_target(final, q_select, state, batch)
+                losses = returns.cross_entropy(histogram, log_mean).sum(axis=0)
         loss = jnp.mean(batch.weight * losses)
         priority = jnp.abs(td_error).mean(axis=0)
         metrics = {"loss": loss, "q_mean": chosen.mean(), "td_error": priority}
         return loss, metrics
 
-    def histogram_target(
-        self, final: Array, q_select: Array, target: Array, state: State, batch: Batch
-    ) -> Array:
-        """Histograms that the critics learn, [C, B, Z].
+    def gaussian_target(self, q_tm1: Array, index: Array, td_error: Array) -> Array:
+        """HL-Gauss: normal histograms that the chosen bins learn, [C, B, A, Z].
 
-        C51: the mean over target critics and dimensions of the chosen bins' histograms, moved by
-        the reward and the discount and projected. HL-Gauss: a normal one around `target` [C, B].
+        Each is around the bin's own value moved by the error delta_c of the mean, so that every
+        dimension is pushed the same way, as by the Huber loss, and keeps what it is worth.
+
+        Args:
+          q_tm1: values of the online networks, [C, B, A, K].
+          index: chosen bins, [1, B, A, 1].
+          td_error: delta_c, [C, B].
+        """
+        own = jnp.take_along_axis(q_tm1, index, axis=-1)[..., 0]
+        moved = jax.lax.stop_gradient(own + td_error[..., None])
+        return returns.gaussian(moved, self._atoms())
+
+    def projected_target(self, final: Array, q_select: Array, state: State, batch: Batch) -> Array:
+        """C51: histograms that the critics learn, [C, B, Z].
+
+        The mean over target critics and dimensions of the chosen bins' histograms, moved by the
+        reward and the discount and projected.
 
         Args:
           final: logits of the target networks, [C, B, A, K, Z].
           q_select: online values that choose the bins, [C, B, A, K].
         """
         values = self._atoms()
-        if self.head == "hl_gauss":
-            return jax.lax.stop_gradient(returns.gaussian(target, values))
         masked = jnp.where(self.mask(state.level), q_select, -jnp.inf)
         chosen = jnp.argmax(masked, axis=-1)[..., None, None]
         both = jax.nn.softmax(final).mean(axis=0)[None]

@@ -160,7 +160,8 @@ def test_bfloat16_computes_networks_only():
 
 @pytest.mark.parametrize("head", ["c51", "hl_gauss"])
 def test_losses_of_histograms_equal_the_twin(head):
-    """Cross-entropy of the target's histogram with the mean of the chosen bins' histograms."""
+    """Cross-entropy with the mean of the chosen bins' histograms; or its mean over dimensions,
+    each with a normal histogram around its own value moved by the error of their mean."""
     agent = GQN(head=head, atoms=5, value_low=-1.0, value_high=3.0, width=8, bins=(2, 3))
     state, other = (fresh(agent, 2, 1, seed) for seed in (0, 1))
     state = state.replace(target_params=other.params)
@@ -189,13 +190,19 @@ def test_losses_of_histograms_equal_the_twin(head):
                     low = min(int(at), 3)
                     target[low] += mass * (low + 1 - at)
                     target[low + 1] += mass * (at - low)
+            own = np.array([p[c, b, j, x.action_tm1[b, j]] for j in range(2)])
+            chosen = own.mean(axis=0)
+            delta = y - chosen @ values
+            if head == "c51":
+                total -= x.weight[b] * (target * np.log(chosen)).sum()
             else:
                 edges = np.linspace(-1.5, 3.5, 6)
-                target = np.diff(stats.norm(np.clip(y, -1, 3), 0.75).cdf(edges))
-                target /= target.sum()
-            chosen = np.mean([p[c, b, j, x.action_tm1[b, j]] for j in range(2)], axis=0)
-            total -= x.weight[b] * (target * np.log(chosen)).sum()
-            deltas.append(abs(y - chosen @ values))
+                for histogram in own:
+                    moved = np.clip(histogram @ values + delta, -1, 3)
+                    target = np.diff(stats.norm(moved, 0.75).cdf(edges))
+                    target /= target.sum()
+                    total -= x.weight[b] * (target * np.log(histogram)).sum() / 2
+            deltas.append(abs(delta))
         priorities.append(np.mean(deltas))
     np.testing.assert_allclose(value, total / 16, rtol=1e-4)
     np.testing.assert_allclose(metrics["td_error"], priorities, rtol=1e-3, atol=1e-5)

@@ -111,9 +111,6 @@ CELLS = [
     Cell("walker-walk", "decqn-2-torso", 0.1, 200_000),
     Cell("walker-walk", "decqn-2-alone", 0.1, 200_000),
     Cell("walker-walk", "gqn-adaptive-half", 0.5, 1_000_000),
-    Cell("finger-spin", "gqn-adaptive-half", 0.5, 1_000_000),
-    Cell("cartpole-swingup", "gqn-adaptive-half", 0.5, 1_000_000),
-    Cell("walker-walk", "decqn-9-half", 0.5, 1_000_000),
 ]
 
 

@@ -206,7 +206,8 @@ class GQN:
         q_tm1, q_t = self._values(online), self._values(final)
         target = td_target(q_t, q_select, self.mask(state.level), batch.reward_t, batch.discount_t)
         index = batch.action_tm1.astype(jnp.int32)[None, ..., None]
-        chosen = jnp.take_along_axis(q_tm1, index, axis=-1)[..., 0].mean(axis=-1)  # [C, B]
+        own = jnp.take_along_axis(q_tm1, index, axis=-1)[..., 0]  # [C, B, A]
+        chosen = own.mean(axis=-1)
         td_error = jax.lax.stop_gradient(target) - chosen
         if self.head == "scalar":
             losses = optax.losses.huber_loss(td_error, delta=self.huber_delta).sum(axis=0)
@@ -214,7 +215,7 @@ class GQN:
             logits = jnp.take_along_axis(online, index[..., None], axis=-2)[..., 0, :]
             log_p = jax.nn.log_softmax(logits)  # [C, B, A, Z]
             if self.head == "hl_gauss":
-                histogram = self.gaussian_target(q_tm1, index, td_error)
+                histogram = self.gaussian_target(own, td_error)
                 losses = returns.cross_entropy(histogram, log_p).mean(axis=-1).sum(axis=0)
             else:
                 log_mean = jax.nn.logsumexp(log_p, axis=-2) - np.log(state.action_size)
@@ -225,18 +226,16 @@ class GQN:
         metrics = {"loss": loss, "q_mean": chosen.mean(), "td_error": priority}
         return loss, metrics
 
-    def gaussian_target(self, q_tm1: Array, index: Array, td_error: Array) -> Array:
+    def gaussian_target(self, own: Array, td_error: Array) -> Array:
         """HL-Gauss: normal histograms that the chosen bins learn, [C, B, A, Z].
 
         Each is around the bin's own value moved by the error delta_c of the mean, so that every
         dimension is pushed the same way, as by the Huber loss, and keeps what it is worth.
 
         Args:
-          q_tm1: values of the online networks, [C, B, A, K].
-          index: chosen bins, [1, B, A, 1].
+          own: values of the chosen bins, [C, B, A].
           td_error: delta_c, [C, B].
         """
-        own = jnp.take_along_axis(q_tm1, index, axis=-1)[..., 0]
         moved = jax.lax.stop_gradient(own + td_error[..., None])
         return returns.gaussian(moved, self._atoms())
 

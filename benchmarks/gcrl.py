@@ -115,14 +115,15 @@ CELLS = [
     ),
     *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),
     Cell("point-spiral", "random", 100_000, f"{SPIRAL} --num-envs 8"),
-    *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    *(Cell("ant-goal", "crl-random", FAR, FAR_LOOP, seed) for seed in range(3)),
+    Cell("ant-goal", "crl", FAR, FAR_LOOP),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),
     Cell("reacher-goal", "crl-peer", REACH, PEER_LOOP),
     Cell("pusher-easy", "crl", REACH, REACH_LOOP),
     Cell("pusher-easy", "crl-peer", REACH, PEER_LOOP),
-    Cell("ant-umaze", "crl", FAR, FAR_LOOP),
-    Cell("ant-ball", "crl", FAR, FAR_LOOP),
+    Cell("ant-umaze", "crl-random", FAR, FAR_LOOP),
+    Cell("ant-ball", "crl-random", FAR, FAR_LOOP),
     Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4"),
 ]
 """In the order in which they are trained."""

@@ -56,9 +56,9 @@ class CRL:
     """Weight of the squared logsumexp, on the loss's own axis (JaxGCRL's code)."""
     entropy_per_action: float = -0.5
     """Target entropy in nats per action dimension (JaxGCRL's code)."""
-    absorbing: bool = static(True)
-    """A terminated episode stays where it ended, so that ending early makes all further goals
-    unlikely; JaxGCRL's law of future goals stops at the end and does not tell."""
+    mortal: bool = static(True)
+    """After a termination no goal is achieved any more, so that ending early makes goals unlikely;
+    JaxGCRL's law of future goals stops at the end and does not tell."""
     random_goals: float = 0.0
     """Share of the policy's batch whose goals are those of other rows (SGCRL: half)."""
     energy: Literal["l2", "squared_l2", "dot", "cosine"] = static("l2")
@@ -137,7 +137,7 @@ class CRL:
             achieved=self.achieved,
             commanded=self.commanded,
             batch_size=self.batch_size,
-            absorbing=self.absorbing,
+            mortal=self.mortal,
         )
 
     def init(self, key: Array, spec: EnvSpec) -> State:
@@ -233,7 +233,8 @@ class CRL:
         psi = self._encode(params, "psi", goal)
         logits = jax.vmap(lambda x, y: pairwise(self.energy, x, y))(phi, psi)  # [C, B, B]
         valid = batch.weight > 0
-        loss = jax.vmap(lambda x: LOSSES[self.loss](x, valid, self.logsumexp_penalty))(logits)
+        contrast, penalty = LOSSES[self.loss], self.logsumexp_penalty
+        loss = jax.vmap(lambda x: contrast(x, valid, penalty, batch.alive))(logits)
         positive = jnp.diagonal(logits, axis1=1, axis2=2)  # [C, B]
         missed = jax.nn.logsumexp(logits, axis=2) - positive
         hits = jnp.argmax(logits, axis=2) == jnp.arange(valid.size)
@@ -310,7 +311,7 @@ class CRL:
 
 
 SGCRL = CRL(
-    absorbing=False,
+    mortal=False,
     logsumexp_penalty=0.01,
     random_goals=0.5,
     energy="dot",

@@ -46,7 +46,7 @@ JAXGCRL = {
     "discount": 0.99,
     "logsumexp_penalty": 0.1,
     "entropy_per_action": -0.5,
-    "absorbing": False,
+    "mortal": False,
     "random_goals": 0.0,
     "energy": "l2",
     "loss": "forward",

@@ -55,7 +55,9 @@ def _length(x: Array) -> Array:
     return jnp.sqrt(jnp.sum(x**2, axis=-1) + EPS)
 
 
-def forward(logits: Array, valid: Array, penalty: Array | float) -> Array:
+def forward(
+    logits: Array, valid: Array, penalty: Array | float, alive: Array | None = None
+) -> Array:
     """InfoNCE over goals: which of the batch's goals follows this state and action?
 
     loss = mean_i ( lse_j L_ij - L_ii + penalty (lse_j L_ij)^2 )
@@ -64,30 +66,36 @@ def forward(logits: Array, valid: Array, penalty: Array | float) -> Array:
       logits: L_ij, energy of state-action i and goal j, [B, B].
       valid: rows that are transitions, [B] bool; the others are neither positive nor negative.
       penalty: keeps the logsumexp near 0, as InfoNCE alone does not fix it.
+      alive: how often each goal counts, positive or negative, [B] in (0, 1]: the share of its
+        state's future before a termination. States and actions count once each, so that those
+        that end an episode are seldom positive. None: 1.
 
     Returns:
       loss, [].
     """
-    chex.assert_rank([logits, valid], [2, 1])
-    others = valid | ~jnp.any(valid)  # no row at all: any finite number, times 0
-    total = jax.nn.logsumexp(jnp.where(others[None], logits, -jnp.inf), axis=1)
-    return _mean(total - jnp.diagonal(logits) + penalty * total**2, valid)
+    return _infonce(logits, valid, penalty, alive, alive)
 
 
-def backward(logits: Array, valid: Array, penalty: Array | float) -> Array:
+def backward(
+    logits: Array, valid: Array, penalty: Array | float, alive: Array | None = None
+) -> Array:
     """InfoNCE over states and actions: which of them does this goal follow?
 
     loss = mean_j ( lse_i L_ij - L_jj + penalty (lse_i L_ij)^2 ); arguments as in `forward`.
     """
-    return forward(logits.T, valid, penalty)
+    return _infonce(logits.T, valid, penalty, None, alive)
 
 
-def symmetric(logits: Array, valid: Array, penalty: Array | float) -> Array:
+def symmetric(
+    logits: Array, valid: Array, penalty: Array | float, alive: Array | None = None
+) -> Array:
     """`forward` + `backward`, each with its own penalty."""
-    return forward(logits, valid, penalty) + backward(logits, valid, penalty)
+    return forward(logits, valid, penalty, alive) + backward(logits, valid, penalty, alive)
 
 
-def binary(logits: Array, valid: Array, penalty: Array | float) -> Array:
+def binary(
+    logits: Array, valid: Array, penalty: Array | float, alive: Array | None = None
+) -> Array:
     """Binary NCE: is this the goal that follows? The label is 1 on the diagonal, 0 beside it.
 
     loss = mean_ij ( softplus(-L_ii) if i = j else softplus(L_ij) )
@@ -96,15 +104,35 @@ def binary(logits: Array, valid: Array, penalty: Array | float) -> Array:
     """
     chex.assert_rank([logits, valid], [2, 1])
     sign = 1.0 - 2.0 * jnp.eye(len(logits))
-    return _mean(jax.nn.softplus(sign * logits), valid[:, None] & valid[None])
+    return _mean(jax.nn.softplus(sign * logits), valid[:, None] & valid[None], alive)
 
 
-def _mean(x: Array, valid: Array) -> Array:
-    """Mean of the valid entries; 0 if there are none."""
-    return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
+def _infonce(
+    logits: Array,
+    valid: Array,
+    penalty: Array | float,
+    candidates: Array | None,
+    positives: Array | None,
+) -> Array:
+    """Which column belongs to each row? Columns and rows count as often as the last two say."""
+    chex.assert_rank([logits, valid], [2, 1])
+    others = valid | ~jnp.any(valid)  # no row at all: any finite number, times 0
+    among = jnp.where(others[None], logits, -jnp.inf)
+    if candidates is not None:
+        among += jnp.log(jnp.maximum(candidates, EPS))
+    total = jax.nn.logsumexp(among, axis=1)
+    return _mean(total - jnp.diagonal(logits) + penalty * total**2, valid, positives)
 
 
-LOSSES: dict[str, Callable[[Array, Array, Array | float], Array]] = {
+def _mean(x: Array, valid: Array, weight: Array | None) -> Array:
+    """Mean of the valid entries, weighed along the last axis; 0 if there are none."""
+    if weight is None:
+        return jnp.sum(jnp.where(valid, x, 0.0)) / jnp.maximum(jnp.sum(valid), 1)
+    weight = jnp.where(valid, weight, 0.0)
+    return jnp.sum(weight * x) / jnp.maximum(jnp.sum(weight), EPS)
+
+
+LOSSES: dict[str, Callable[[Array, Array, Array | float, Array | None], Array]] = {
     "forward": forward,
     "backward": backward,
     "symmetric": symmetric,

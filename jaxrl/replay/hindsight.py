@@ -25,9 +25,6 @@ from jaxrl.replay.ring import Batch, Rows
 
 Array = jax.Array
 
-FOREVER = 1_000_000
-"""Steps left where an episode stays where it ended; gamma to this power is 0 below 1 - 2e-5."""
-
 
 @struct.dataclass
 class HindsightState:
@@ -69,9 +66,8 @@ class Hindsight:
     """Probability that a row gets a new goal."""
     radius: Array | float = 0.0
     """Distance, in the goal's unit, under which a new goal counts as reached."""
-    absorbing: bool = struct.field(pytree_node=False, default=False)
-    """A terminated episode stays where it ended, for ever, so that the geometric law of its future
-    goals is not cut off there; an episode that the clock or the newest row ends is."""
+    mortal: bool = struct.field(pytree_node=False, default=False)
+    """Report how much of each row's future there is: `alive` of a batch."""
     dense: bool = struct.field(pytree_node=False, default=False)
     """Reward a new goal by minus the distance, as a task with a dense reward does."""
 
@@ -131,6 +127,7 @@ class Hindsight:
             obs_t=self._command(obs_t, goal),
             weight=weight.astype(jnp.float32),
             index=slot * self.num_envs + instance,
+            alive=self._alive(state, row, end, instance) if self.mortal else None,
         )
 
     def update_priorities(
@@ -156,13 +153,16 @@ class Hindsight:
             row = end
         else:
             uniform = jax.random.uniform(key, (self.batch_size,))
-            left = end - row
-            if self.absorbing:
-                flags = state.rows.flags[end % self.time_slots, instance]
-                left = jnp.where((flags & ring.TERMINATED) > 0, FOREVER, left)
-            ahead = steps_ahead(uniform, left, self.discount, self.law)
+            ahead = steps_ahead(uniform, end - row, self.discount, self.law)
             row = row + jnp.minimum(ahead, jnp.maximum(end - row, 1))
         return state.rows.obs[row % self.time_slots, instance, slice(*self.achieved)]
+
+    def _alive(self, state: HindsightState, row: Array, end: Array, instance: Array) -> Array:
+        """Mass of the untruncated geometric law on the K steps up to a termination, 1 - gamma^K,
+        [B]; 1 where the clock or the newest row ends the episode, which would have gone on."""
+        terminated = (state.rows.flags[end % self.time_slots, instance] & ring.TERMINATED) > 0
+        left = jnp.maximum(end - row, 0)
+        return jnp.where(terminated, 1.0 - self.discount**left, 1.0)
 
     def _reward(self, obs: Array, goal: Array) -> Array:
         """Whether obs [B, O] achieves the goal [B, G]; or minus the distance."""

@@ -21,6 +21,7 @@ def rows(seed: int, scale: float = 1.0) -> np.ndarray:
 
 X, Y = rows(0), rows(1)
 VALID = np.array([True, True, False, True, True, True, False, True, True])
+ALIVE = np.array([1.0, 0.4, 0.0, 0.01, 1.0, 0.7, 0.5, 0.9, 0.2])
 
 BROADCAST = {
     "l2": lambda x, y: -np.sqrt(((x[:, None] - y[None]) ** 2).sum(-1) + EPS),
@@ -33,18 +34,18 @@ BROADCAST = {
 """Pairwise energies [B, B] by their definitions."""
 
 
-def twin(name: str, logits: np.ndarray) -> float:
-    """A loss, row by row, over the valid rows and columns only."""
-    logits = logits[np.ix_(VALID, VALID)]
+def twin(name: str, logits: np.ndarray, alive: np.ndarray) -> float:
+    """A loss, row by row, over the valid rows and columns only; goals count `alive` times."""
+    logits, alive = logits[np.ix_(VALID, VALID)], alive[VALID]
     if name == "binary":
         labels = np.eye(len(logits))
         p = 1 / (1 + np.exp(-logits))
-        return float(-np.mean(labels * np.log(p) + (1 - labels) * np.log(1 - p)))
-    axes = {"forward": (1,), "backward": (0,), "symmetric": (1, 0)}[name]
+        each = labels * np.log(p) + (1 - labels) * np.log(1 - p)
+        return float(-np.average(each, weights=np.tile(alive, (len(p), 1))))
     total = 0.0
-    for axis in axes:
-        lse = logsumexp(logits, axis=axis)
-        total += np.mean(lse - np.diag(logits)) + PENALTY * np.mean(lse**2)
+    for axis in {"forward": (1,), "backward": (0,), "symmetric": (1, 0)}[name]:
+        lse = logsumexp(logits, axis=axis, b=alive[None] if axis == 1 else None)
+        total += np.average(lse - np.diag(logits) + PENALTY * lse**2, weights=alive)
     return float(total)
 
 
@@ -96,22 +97,53 @@ def test_what_scaling_does():
 def test_losses_equal_their_twins(name):
     for kind in KINDS:
         logits = BROADCAST[kind](X, Y)
-        found = LOSSES[name](jnp.float32(logits), jnp.asarray(VALID), PENALTY)
-        np.testing.assert_allclose(found, twin(name, logits), rtol=1e-5)
+        inputs = jnp.float32(logits), jnp.asarray(VALID), PENALTY
+        immortal = twin(name, logits, np.ones(B))
+        np.testing.assert_allclose(LOSSES[name](*inputs), immortal, rtol=1e-5)
+        np.testing.assert_allclose(LOSSES[name](*inputs, jnp.ones(B)), immortal, rtol=1e-5)
+        found = LOSSES[name](*inputs, jnp.float32(ALIVE))
+        np.testing.assert_allclose(found, twin(name, logits, ALIVE), rtol=1e-5)
 
 
+@pytest.mark.parametrize("alive", [None, ALIVE])
 @pytest.mark.parametrize("name", LOSSES)
-def test_rows_that_are_no_transition_are_nowhere(name):
+def test_rows_that_are_no_transition_are_nowhere(name, alive):
     """Neither as rows nor as negatives, in the value and in the gradient."""
+    alive = None if alive is None else jnp.float32(alive)
     logits = jnp.float32(BROADCAST["dot"](X, Y))
     other = jnp.where(VALID[:, None] & VALID[None], logits, 50.0)
-    loss = jax.value_and_grad(lambda x, valid: LOSSES[name](x, valid, PENALTY))
+    loss = jax.value_and_grad(lambda x, valid: LOSSES[name](x, valid, PENALTY, alive))
     (a, grad), (b, same) = loss(logits, jnp.asarray(VALID)), loss(other, jnp.asarray(VALID))
     np.testing.assert_allclose(a, b, rtol=1e-6)
     np.testing.assert_allclose(grad, same, atol=1e-7)
     assert np.all(grad[~VALID] == 0) and np.all(grad[:, ~VALID] == 0)
     nothing, grad = loss(logits, jnp.zeros(B, bool))
     assert nothing == 0 and np.all(grad == 0)
+
+
+def test_goals_that_an_early_end_leaves_out_are_unlikely():
+    """Of two states that lead to the same goals, one ends before 80 % of them. Backward InfoNCE is
+    stationary where energies are log p(g|s) with the missing mass missing, plus any offset of the
+    goal; forward InfoNCE, which compares goals, where they are log p(g|s) / p(g)."""
+    share = np.array([1.0, 0.2])  # of the future, that there is
+    law = np.array([[3, 1, 0, 4], [3, 1, 4, 0]]) / 8  # of goals, given that there is one
+    counts = np.array([16, 32])  # rows of each state
+    pairs = np.rint(counts[:, None] * law).astype(int)
+    state, goal = (np.repeat(x, pairs.ravel()) for x in np.indices(pairs.shape).reshape(2, -1))
+    met = pairs > 0  # elsewhere energies fall without end
+    mass = (share * counts) @ law
+
+    def slope(name, table):
+        table = jnp.float32(np.where(met, table, -40.0))
+        valid, alive = jnp.ones(len(state), bool), jnp.float32(share[state])
+        loss = LOSSES[name]
+        return jax.grad(lambda x: loss(x[state][:, goal], valid, 0.0, alive))(table)
+
+    with np.errstate(divide="ignore"):
+        futures = np.log(share[:, None] * law)
+    np.testing.assert_allclose(slope("backward", futures + np.arange(4)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(slope("forward", futures - np.log(mass)), 0.0, atol=1e-6)
+    assert np.abs(slope("backward", futures - np.log(share)[:, None])).max() > 0.05
 
 
 def test_what_each_loss_cannot_see():

@@ -113,10 +113,10 @@ def test_steps_ahead_in_the_replay_follow_the_law():
 
 
 @pytest.mark.parametrize("end", [0, TERMINATED, TRUNCATED, TERMINATED | TRUNCATED])
-def test_a_terminated_episode_stays_where_it_ended(end):
-    """The twin goes on for ever from the last row; a cut-off episode keeps the truncated law."""
+def test_a_terminated_episode_has_less_of_a_future(end):
+    """gamma's law up to the last row; a batch tells how much of the whole law that is."""
     length, count = 12, 1 << 16
-    replay = hindsight(count, time_slots=length, num_envs=1, absorbing=True)
+    replay = hindsight(count, time_slots=length, num_envs=1, mortal=True)
     obs = np.zeros((length, 1, 6), np.float32)
     obs[:, 0, 0] = np.arange(length)
     zeros = jnp.zeros((length, 1))
@@ -128,19 +128,18 @@ def test_a_terminated_episode_stays_where_it_ended(end):
     for start in (0, 5, 9, 10):
         left = length - 1 - start
         weights = GAMMA ** np.arange(left, dtype=np.float64)
-        if end & TERMINATED:
-            weights[-1] /= 1 - GAMMA  # all the steps of the stay
+        whole = 1 / (1 - GAMMA) if end & TERMINATED else weights.sum()
+        np.testing.assert_allclose(batch.alive[row == start], weights.sum() / whole, rtol=1e-5)
         steps = (goal - row)[row == start]
         assert steps.min() >= 1
         chi_square(np.bincount(steps - 1, minlength=left), weights)
 
 
 @pytest.mark.parametrize("strategy", ["future", "final"])
-@pytest.mark.parametrize("absorbing", [False, True])
 @pytest.mark.parametrize("t", [2, 5, SLOTS, SLOTS + 1, 3 * SLOTS - 4])
-def test_goals_are_later_rows_of_the_same_episode(strategy, absorbing, t):
+def test_goals_are_later_rows_of_the_same_episode(strategy, t):
     stream = Stream(3 * SLOTS, NUM_ENVS, longest=12)
-    replay = hindsight(strategy=strategy, absorbing=absorbing)
+    replay = hindsight(strategy=strategy)
     batch, (row, instance, episode) = drawn(replay, stream, t)
     goal = batch.obs_tm1[:, 3:].astype(int)
     eligible = batch.weight > 0

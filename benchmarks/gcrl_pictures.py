@@ -89,9 +89,7 @@ def distances(path: Path) -> None:
     agent, maze, spec = trained.agent, maze_of(trained), trained.evaluator.env.spec
     reset = jax.jit(jax.vmap(trained.evaluator.env.reset))
     obs0 = np.asarray(reset(jax.random.split(jax.random.key(0), 1)).obs)
-    fine = np.linspace(-0.4, 0.4, 9)
-    offsets = maze.cell * np.stack(np.meshgrid(fine, fine, indexing="ij"), -1).reshape(-1, 2)
-    places = (maze.centre(maze.free)[:, None] + offsets).reshape(-1, 2)
+    places = reachable(maze)
     starts = maze.steps_from(maze.starts[0])
     goals = maze.goals[np.argsort([starts[i, j] for i, j in maze.goals])]
     goals = [goals[-1], goals[len(goals) // 2]]
@@ -114,7 +112,7 @@ def distances(path: Path) -> None:
         rows.append({"goal": [int(x) for x in goal], "learned_with_steps_to_walk": found})
         rows[-1] |= {"straight_line_with_steps_to_walk": rank_correlation(straight, steps)}
         shown = axis.scatter(
-            places[:, 1], places[:, 0], c=learned, s=14, marker="s", cmap="viridis_r", linewidths=0
+            places[:, 1], places[:, 0], c=learned, s=12, marker="s", cmap="viridis_r", linewidths=0
         )
         axis.plot(*maze.centre(goal)[::-1], "*", color="#d62728", ms=14, mec="white")
         figure.colorbar(shown, ax=axis, shrink=0.8, label="learned distance")
@@ -122,6 +120,17 @@ def distances(path: Path) -> None:
     name = trained.folder.path.name
     figure.savefig(IMAGES / f"distances_{name}.png")
     keep("distances", name, {**provenance(trained), "goals": rows})
+
+
+def reachable(maze: mazes.Maze) -> np.ndarray:
+    """Places [P, 2], nine by nine in a cell, where a ball of a fifth of a cell touches no wall."""
+    fine = maze.cell * (np.arange(9) - 4) / 9
+    offsets = np.stack(np.meshgrid(fine, fine, indexing="ij"), -1).reshape(-1, 2)
+    places = (maze.centre(maze.free)[:, None] + offsets).reshape(-1, 2)
+    free = {tuple(cell) for cell in maze.free}
+    reach = maze.cell * point.BALL / point.CELL * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
+    around = maze.cell_of(places[:, None] + reach)
+    return places[[all(tuple(cell) in free for cell in cells) for cells in around]]
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -112,7 +112,7 @@ def distances(path: Path) -> None:
         rows.append({"goal": [int(x) for x in goal], "learned_with_steps_to_walk": found})
         rows[-1] |= {"straight_line_with_steps_to_walk": rank_correlation(straight, steps)}
         shown = axis.scatter(
-            places[:, 1], places[:, 0], c=learned, s=12, marker="s", cmap="viridis_r", linewidths=0
+            places[:, 1], places[:, 0], c=learned, s=19, marker="s", cmap="viridis_r", linewidths=0
         )
         axis.plot(*maze.centre(goal)[::-1], "*", color="#d62728", ms=14, mec="white")
         figure.colorbar(shown, ax=axis, shrink=0.8, label="learned distance")
@@ -130,7 +130,7 @@ def reachable(maze: mazes.Maze) -> np.ndarray:
     free = {tuple(cell) for cell in maze.free}
     reach = maze.cell * point.BALL / point.CELL * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])
     around = maze.cell_of(places[:, None] + reach)
-    return places[[all(tuple(cell) in free for cell in cells) for cells in around]]
+    return places[[all(tuple(cell) in free for cell in sides) for sides in around]]
 
 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -71,8 +71,11 @@ def make(task: str) -> None:
     update = ["--env-steps-per-update", "1", "--learning-starts", "5000", "--eval-every", "5000"]
     train = ["train", "sac", task, *steps, *update, "--keep-policies", "--no-video"]
     _jaxrl([*train, "--out", folder, resume])
-    missing = [quality for quality in QUALITIES if not (ROOT / dataset(task, quality)).exists()]
-    _jaxrl(["dataset", folder, "--quality", *missing, "--rows", str(ROWS)])
+    for quality in QUALITIES:
+        if not (ROOT / dataset(task, quality)).exists():
+            # All that the run had seen until its medium policy, which may be fewer.
+            rows = [] if quality == "medium-replay" else ["--rows", str(ROWS)]
+            _jaxrl(["dataset", folder, "--quality", quality, *rows])
 
 
 def run(pattern: str = "*") -> None:

@@ -109,6 +109,19 @@ def test_losses_equal_the_twin():
     np.testing.assert_allclose(metrics["entropy"], -np.mean(x.weight * log_prob), rtol=1e-4)
 
 
+def test_goals_count_by_their_share_of_the_future():
+    """What replay tells of terminations reaches the loss; JaxGCRL's settings do not ask for it."""
+    assert AGENT.replay(4, 2).mortal
+    assert not dataclasses.replace(AGENT, mortal=False).replay(4, 2).mortal
+    state, transitions = fresh(), batch()
+    whole, _ = critic_loss(AGENT, state.critic, transitions)
+    same, _ = critic_loss(AGENT, state.critic, transitions.replace(alive=jnp.ones(B)))
+    np.testing.assert_allclose(same, whole, rtol=1e-5)
+    share = jnp.linspace(0.05, 1.0, B)
+    less, _ = critic_loss(AGENT, state.critic, transitions.replace(alive=share))
+    assert abs(less - whole) > 1e-3
+
+
 def test_each_loss_moves_its_own_networks():
     """The actor's gradient does not touch the critics, nor theirs the actor."""
     state, transitions, key = fresh(), batch(), jax.random.key(0)

@@ -26,7 +26,7 @@ NAMES = {METRIC: "evaluation return", "eval/success": "success rate"}
 LESS_IS_BETTER = ("eval/final_distance",)
 TASK_SETTINGS = (
     *("action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward"),
-    "dataset",
+    *("terminate", "dataset"),
 )
 """Settings of a run that change what its return means, or what there was to learn from."""
 NOT_THE_AGENT = {

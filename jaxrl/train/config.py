@@ -16,7 +16,10 @@ from jaxrl.errors import UsageError
 from jaxrl.memory import available_bytes
 from jaxrl.train.online import OnlineLoop
 
-ENV_OPTIONS = ("physics", "action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward")
+ENV_OPTIONS = (
+    *("physics", "action_cost", "action_repeat", "goal", "frozen_starts", "dense_reward"),
+    "terminate",
+)
 """Settings of a run that `jaxrl.make` takes, for training and for evaluation."""
 
 
@@ -47,6 +50,8 @@ class RunConfig:
     """Keep each instance's first start and goal for its whole life, as JaxGCRL does."""
     dense_reward: bool = False
     """Reward minus the distance to the goal; for goal tasks."""
+    terminate: bool = True
+    """End episodes where the task says so, as at a fall; else the clock alone does."""
     checkpoint_minutes: float = 5.0
     """Minutes between checkpoints of the whole training state; there is one at the end, too."""
     keep: int = 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -187,6 +188,15 @@ def test_the_same_seed_twice_counts_once(tmp_path):
 def test_settings_of_the_task_are_those_of_training():
     config = pytest.importorskip("jaxrl.train.config")
     assert set(runs.TASK_SETTINGS) == set(config.ENV_OPTIONS) - {"physics"} | {"dataset"}
+
+
+def test_settings_of_the_task_are_those_of_make():
+    config, jaxrl = pytest.importorskip("jaxrl.train.config"), pytest.importorskip("jaxrl")
+    taken = inspect.signature(jaxrl.make).parameters
+    ours = config.TrainConfig()
+    assert {n: getattr(ours, n) for n in config.ENV_OPTIONS} == {
+        n: taken[n].default for n in config.ENV_OPTIONS
+    }
 
 
 def test_runs_of_other_datasets_are_apart_and_count_updates(tmp_path):

@@ -1,11 +1,13 @@
-"""What goal-reaching runs learned, in pictures: distances in a maze, and states visited on the way.
+"""What goal-reaching runs learned, in pictures: distances, states visited on the way, films.
 
     python benchmarks/gcrl_pictures.py distances RUN     the learned distance to two goals
     python benchmarks/gcrl_pictures.py visited RUN...    visited states, and how success was found
+    python benchmarks/gcrl_pictures.py films RUN...      an episode of the last policy of each
 
 RUN is a run folder of benchmarks/gcrl.py, whose newest checkpoint is read (its replay too, so the
-capacity must have held every row). Pictures go to docs/images/, numbers to
-benchmarks/results/gcrl/{distances,visited}.json, with what they were computed from.
+capacity must have held every row, for all but films). Pictures go to docs/images/, films to
+docs/videos/, numbers to benchmarks/results/gcrl/{distances,visited,films}.json, with what they were
+computed from.
 """
 
 from __future__ import annotations
@@ -37,8 +39,13 @@ MAZES = {
     "point-spiral": mazes.parse(mazes.SPIRAL, point.CELL),
     "ant-umaze": mazes.parse(mazes.U_MAZE, ant_maze.CELL),
 }
+VIDEOS = cells.ROOT / "docs" / "videos"
+FRAMES = 6
+"""Of an episode, in the picture of all films."""
 PHASES = 4
 """Panels of visited states: shares of the training."""
+SEED = 0
+"""Of a film's start and goal."""
 
 
 def provenance(trained: Trained) -> dict[str, Any]:
@@ -214,6 +221,37 @@ def episode_success(near: np.ndarray, last: np.ndarray) -> float:
     return won / max(1, ended)
 
 
+def films(paths: list[Path]) -> None:
+    """A greedy episode of each run as a film, and a picture of them all: frames of each until it
+    reaches its goal or ends."""
+    VIDEOS.mkdir(exist_ok=True)
+    figure = Figure(figsize=(1.8 * FRAMES, 1.5 * len(paths)), layout="constrained", dpi=100)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(paths), FRAMES, squeeze=False)
+    for axes, path in zip(grid, paths, strict=True):
+        trained = results.load(path, episodes=1)
+        name, evaluator = trained.folder.path.name, trained.evaluator
+        said = results.write_video(
+            VIDEOS / f"{name}.mp4", evaluator, trained.agent, trained.state, SEED
+        )
+        rows = evaluator.record(trained.agent, trained.state, jax.random.key(SEED))
+        goal = evaluator.env.spec.goal
+        obs = np.stack([row.obs for row in rows])
+        away = np.linalg.norm(obs[:, goal.achieved] - obs[:, goal.commanded], axis=-1)
+        reached = int(np.argmax(away < goal.radius)) if away.min() < goal.radius else None
+        shown = np.linspace(0, reached or len(rows) - 1, FRAMES).round().astype(int)
+        for axis, row in zip(axes, shown, strict=True):
+            axis.imshow(evaluator.env.render(rows[row]))
+            axis.set_title(f"step {row}", fontsize=7)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[0].set_ylabel(name.replace("_", "\n"), fontsize=7)
+        about = {"film": said.rsplit("/", 1)[-1], "steps": len(rows) - 1, "reached_at": reached}
+        about |= {"nearest": float(away.min()), "radius": goal.radius}
+        keep("films", name, {**provenance(trained), **about})
+    figure.savefig(IMAGES / "films.png")
+
+
 def keep(kind: str, name: str, row: dict[str, Any]) -> None:
     """Adds a row to the numbers, and prints it."""
     file = cells.RESULTS / "gcrl" / f"{kind}.json"
@@ -230,5 +268,7 @@ if __name__ == "__main__":
             distances(Path(run))
         case ["visited", *runs] if runs:
             visited([Path(run) for run in runs])
+        case ["films", *runs] if runs:
+            films([Path(run) for run in runs])
         case _:
             sys.exit(__doc__)

@@ -7,6 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxrl.errors import UsageError
+
+
+def check_folder(path: Path) -> None:
+    """Raises `UsageError` if there is no folder to write `path` to."""
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from jaxrl import atomic
 from jaxrl.cli.compare import compare
 from jaxrl.cli.dataset import dataset
 from jaxrl.cli.options import merged, parse, values_of
@@ -215,8 +216,8 @@ def export(arguments: list[str]) -> int:
     from jaxrl.train.policy import LOADING, export_policy
 
     path = options.out or options.run / "policy.jaxexport"
-    if options.out is not None and not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    if options.out is not None:
+        atomic.check_folder(path)
     step, spec = export_policy(options.run, path, options.step)
     print(f"policy of step {step:,} written to {path}; use it anywhere with\n")
     sizes = {"observations": spec.observation_size, "actions": spec.action_size}

@@ -173,8 +173,7 @@ def render_html(trained: Any, out: Path | None, seed: int, newest: bool) -> int:
     from jaxrl.train.results import record_episode
 
     path = out or trained.folder.path / "policy.html"
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    atomic.check_folder(path)
     recording = record_episode(trained, seed)
     name = "{exp_name} on {env_id}, seed {seed}".format(**recording)
     page.write_player(path, recording, name)

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxrl import atomic
 from jaxrl.data import d4rl, minari, ogbench
 from jaxrl.data.fields import Fields
 from jaxrl.data.rows import LAST, HostRows, Plan, fill
@@ -207,8 +208,8 @@ def check_target(path: Path, layout: Layout, makes_folder: bool = False) -> None
     be missing only if the caller makes it."""
     if path.exists():
         raise UsageError(f"{path} exists; give another --out, or delete it")
-    if not path.parent.is_dir() and not makes_folder:
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    if not makes_folder:
+        atomic.check_folder(path)
     if path.suffix != SUFFIXES[layout] and SUFFIXES[layout]:
         raise UsageError(f"{path}: a file of layout {layout} ends in {SUFFIXES[layout]}")
     if layout != "ogbench":

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from jaxrl import agents
+from jaxrl import agents, atomic
 from jaxrl.envs.registry import make
 from jaxrl.errors import UsageError
 from jaxrl.report.page import PLAYBACK, write_recording
@@ -99,8 +99,7 @@ def finish(
 
 def write_video(path: Path, evaluator: Evaluator, agent: Any, state: Any, seed: int = 0) -> str:
     """Films one greedy episode; returns the path, or the line that says what rendering lacks."""
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} to write {path.name} to")
+    atomic.check_folder(path)
     env = evaluator.env
     try:
         rows = evaluator.record(agent, state, jax.random.key(seed))

@@ -22,6 +22,9 @@ QUALITIES = ("medium", "medium-replay")
 SEEDS = {"bc": 3, "iql": 3, "td3_bc": 3, "idql": 3, "fql": 3}
 SEEDS |= {"diffusion_ql": 1, "eda": 1, "cfpi": 1}
 """Runs of each agent."""
+NETWORKS = {"idql": "--width 64", "eda": "--width 64", "fql": "--widths 256 256 256"}
+"""Denoisers with about as many weights as the others' networks, so that two cores can train the
+table; their papers' are up to ten times as large."""
 EVALUATIONS = 3
 """The last ones, whose mean is a run's score."""
 
@@ -43,6 +46,7 @@ class Cell:
     def arguments(self) -> list[str]:
         """What follows `jaxrl`."""
         words = ["train", self.agent, self.task, "--dataset", dataset(self.task, self.quality)]
+        words += NETWORKS.get(self.agent, "").split()
         words += ["--steps", str(UPDATES), "--eval-every", str(UPDATES // 10)]
         return [*words, "--seed", str(self.seed), "--no-video"]
 

@@ -102,6 +102,15 @@ def test_policies_and_their_returns(run, made):
     assert files["mixed"][1]["quality"] == "mixed (medium expert)"
 
 
+def test_a_lucky_evaluation_makes_no_expert(run, monkeypatch):
+    kept = collect.Source._kept
+    honest = collect.Source(run)
+    worst = min(honest.evaluations, key=honest.evaluations.__getitem__)
+    monkeypatch.setattr(collect.Source, "_kept", lambda self: {**kept(self), worst: 100.0})
+    fooled = collect.Source(run)
+    assert (fooled.expert_step, fooled.reference) == (honest.expert_step, honest.reference)
+
+
 def test_what_the_datasets_hold(run, made):
     files, _ = made
     for rows, _ in files.values():

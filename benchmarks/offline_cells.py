@@ -22,9 +22,10 @@ QUALITIES = ("medium", "medium-replay")
 SEEDS = {"bc": 3, "iql": 3, "td3_bc": 3, "idql": 3, "fql": 3}
 SEEDS |= {"diffusion_ql": 1, "eda": 1, "cfpi": 1}
 """Runs of each agent."""
-NETWORKS = {"idql": "--width 64", "eda": "--width 64", "fql": "--widths 256 256 256"}
-"""Denoisers with about as many weights as the others' networks, so that two cores can train the
-table; their papers' are up to ten times as large."""
+NETWORKS = dict.fromkeys(("idql", "eda"), "--width 64")
+NETWORKS |= dict.fromkeys(("fql", "diffusion_ql"), "--widths 256 256")
+"""Denoisers with about as many weights as the other agents' networks, two layers of 256, so that
+two cores can train the table; their papers' are up to ten times as large."""
 EVALUATIONS = 3
 """The last ones, whose mean is a run's score."""
 

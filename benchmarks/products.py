@@ -17,7 +17,8 @@ Product = tuple[Any, ...]
 
 
 def products_of(function: Callable, *arguments: Any) -> collections.Counter[Product]:
-    """How often `function` multiplies matrices of which shapes, a scan's body by its length.
+    """How often `function` multiplies matrices of which shapes, a scan's body by its length. Of
+    what depends on the platform, this one's counts; of other branches all.
 
     Raises:
       ValueError: there is a product in a loop whose length is not known beforehand.
@@ -74,11 +75,22 @@ def _collect(jaxpr: Jaxpr, times: int, found: collections.Counter[Product]) -> N
             key = (left.shape, left.dtype, right.shape, right.dtype)
             found[(*key, values["dimension_numbers"], out)] += times
             continue
+        if values.get("branches_platforms"):
+            values = {"branch": _of_this_platform(values)}
         inner = [j for value in values.values() for j in _jaxprs(value)]
         if name == "while" and any(_multiplies(j) for j in inner):
             raise ValueError("a product lies in a loop of unknown length")
         for j in inner:
             _collect(j, times * (values["length"] if name == "scan" else 1), found)
+
+
+def _of_this_platform(values: dict[str, Any]) -> ClosedJaxpr:
+    """The branch of a `jax.lax.platform_dependent` that is compiled here."""
+    here = jax.default_backend()
+    for branch, platforms in zip(values["branches"], values["branches_platforms"], strict=True):
+        if platforms is None or here in platforms:
+            return branch
+    raise ValueError(f"nothing to compute on {here}")
 
 
 def _jaxprs(value: Any) -> list[Jaxpr]:

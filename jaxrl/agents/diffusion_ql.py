@@ -21,6 +21,7 @@ from jaxrl import diffusion
 from jaxrl.agents import _common, _offline
 from jaxrl.agents._common import static
 from jaxrl.envs.core import EnvSpec
+from jaxrl.nets.activations import mish
 from jaxrl.nets.critic import CriticEnsemble
 from jaxrl.nets.denoise import PlainMLP
 from jaxrl.replay.ring import Batch
@@ -221,7 +222,7 @@ class DiffusionQL(_offline.Critics):
 
     def _critic(self) -> CriticEnsemble:
         dtype = _common.DTYPES[self.precision]
-        return CriticEnsemble(self.critics, self.widths, self.layer_norm, dtype, jax.nn.mish)
+        return CriticEnsemble(self.critics, self.widths, self.layer_norm, dtype, mish)
 
 
 @struct.dataclass

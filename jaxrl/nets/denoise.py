@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxrl.nets.activations import mish
 from jaxrl.nets.initializers import orthogonal
 from jaxrl.nets.mlp import MLP
 from jaxrl.nets.precision import dense
@@ -51,7 +52,7 @@ class TimeEmbedding(nn.Module):
     @nn.compact
     def __call__(self, time: Array) -> Array:
         hidden = dense(self.width, self.dtype)(FourierFeatures()(time))
-        return dense(self.width, self.dtype)(jax.nn.mish(hidden))
+        return dense(self.width, self.dtype)(mish(hidden))
 
 
 class PlainMLP(nn.Module):
@@ -65,7 +66,7 @@ class PlainMLP(nn.Module):
     size: int | None = None
     """As in `ResidualMLP`."""
     widths: tuple[int, ...] = (256, 256, 256)
-    activation: Activation = jax.nn.mish
+    activation: Activation = mish
     embed: bool = True
     """`TimeEmbedding`, or the time as it is."""
     dtype: Any = jnp.float32
@@ -113,7 +114,7 @@ class ResidualMLP(nn.Module):
     width: int = 256
     blocks: int = 3
     dropout: float = 0.0
-    activation: Activation = jax.nn.mish
+    activation: Activation = mish
     dtype: Any = jnp.float32
     bias: bool = True
     """Of the last layer."""

@@ -228,25 +228,27 @@ def films(paths: list[Path]) -> None:
     figure = Figure(figsize=(1.8 * FRAMES, 1.5 * len(paths)), layout="constrained", dpi=100)
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(paths), FRAMES, squeeze=False)
-    for axes, path in zip(grid, paths, strict=True):
-        trained = results.load(path, episodes=1)
+    for axes, run in zip(grid, paths, strict=True):
+        trained = results.load(run, episodes=1)
         name, evaluator = trained.folder.path.name, trained.evaluator
-        said = results.write_video(
-            VIDEOS / f"{name}.mp4", evaluator, trained.agent, trained.state, SEED
-        )
+        path = VIDEOS / f"{name}.mp4"
+        said = results.write_video(path, evaluator, trained.agent, trained.state, SEED)
+        if said != str(path):
+            sys.exit(f"{path}: {said}")
         rows = evaluator.record(trained.agent, trained.state, jax.random.key(SEED))
         goal = evaluator.env.spec.goal
         obs = np.stack([row.obs for row in rows])
         away = np.linalg.norm(obs[:, goal.achieved] - obs[:, goal.commanded], axis=-1)
         reached = int(np.argmax(away < goal.radius)) if away.min() < goal.radius else None
-        shown = np.linspace(0, reached or len(rows) - 1, FRAMES).round().astype(int)
+        until = len(rows) - 1 if reached is None else reached
+        shown = np.linspace(0, until, FRAMES).round().astype(int)
         for axis, row in zip(axes, shown, strict=True):
             axis.imshow(evaluator.env.render(rows[row]))
             axis.set_title(f"step {row}", fontsize=7)
             axis.set_xticks([])
             axis.set_yticks([])
         axes[0].set_ylabel(name.replace("_", "\n"), fontsize=7)
-        about = {"film": said.rsplit("/", 1)[-1], "steps": len(rows) - 1, "reached_at": reached}
+        about = {"film": path.name, "steps": len(rows) - 1, "reached_at": reached}
         about |= {"nearest": float(away.min()), "radius": goal.radius}
         keep("films", name, {**provenance(trained), **about})
     figure.savefig(IMAGES / "films.png")

@@ -24,8 +24,8 @@ SEEDS |= {"diffusion_ql": 1, "eda": 1, "cfpi": 1}
 """Runs of each agent."""
 NETWORKS = dict.fromkeys(("idql", "eda"), "--width 64")
 NETWORKS |= dict.fromkeys(("fql", "diffusion_ql"), "--widths 256 256")
-"""Denoisers with about as many weights as the other agents' networks, two layers of 256, so that
-two cores can train the table; their papers' are up to ten times as large."""
+"""Denoisers of 75,000 to 135,000 weights, so that two cores can train the table; the other agents'
+policies, two layers of 256, have 74,000, the papers' denoisers up to twelve times as many."""
 EVALUATIONS = 3
 """The last ones, whose mean is a run's score."""
 

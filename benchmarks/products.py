@@ -14,6 +14,8 @@ from timing import Turn, repeated
 
 Product = tuple[Any, ...]
 """Shapes and types of both sides, dimension numbers, type of the result."""
+ALIASES = {"gpu": ("cuda", "rocm")}
+"""Platforms for which a backend's programs are lowered, where they are called otherwise."""
 
 
 def products_of(function: Callable, *arguments: Any) -> collections.Counter[Product]:
@@ -87,8 +89,9 @@ def _collect(jaxpr: Jaxpr, times: int, found: collections.Counter[Product]) -> N
 def _of_this_platform(values: dict[str, Any]) -> ClosedJaxpr:
     """The branch of a `jax.lax.platform_dependent` that is compiled here."""
     here = jax.default_backend()
+    names = {here, *ALIASES.get(here, ())}
     for branch, platforms in zip(values["branches"], values["branches_platforms"], strict=True):
-        if platforms is None or here in platforms:
+        if platforms is None or names & set(platforms):
             return branch
     raise ValueError(f"nothing to compute on {here}")
 

@@ -20,7 +20,7 @@ def mish(x: Array) -> Array:
     tanh(log(1 + e)) = ((1 + e)^2 - 1) / ((1 + e)^2 + 1) = n / (n + 2),   e = exp(x), n = e (e + 2)
 
     Nothing is subtracted, here or in the derivative, so that all digits are kept; with its gradient
-    it takes about a quarter of the time of `jax.nn.mish` on a CPU.
+    it takes about a sixth of the time of `jax.nn.mish` on a CPU.
     """
     return x * _squashed(x)[0]
 

@@ -22,10 +22,12 @@ QUALITIES = ("medium", "medium-replay")
 SEEDS = {"bc": 3, "iql": 3, "td3_bc": 3, "idql": 3, "fql": 3}
 SEEDS |= {"diffusion_ql": 1, "eda": 1, "cfpi": 1}
 """Runs of each agent."""
-NETWORKS = dict.fromkeys(("idql", "eda"), "--width 64")
-NETWORKS |= dict.fromkeys(("fql", "diffusion_ql"), "--widths 256 256")
-"""Denoisers of 75,000 to 135,000 weights, so that two cores can train the table; the other agents'
-policies, two layers of 256, have 74,000, the papers' denoisers up to twelve times as many."""
+OPTIONS = {"idql": "--width 64", "eda": "--width 64 --levels 8"}
+OPTIONS |= dict.fromkeys(("fql", "diffusion_ql"), "--widths 256 256")
+"""So that two cores can train the table. Denoisers have 75,000 to 135,000 weights; the other
+agents' policies, two layers of 256, have 74,000, the papers' denoisers up to twelve times as many.
+EDA contrasts the actions of 32 states at eight levels each, as drawing them for 256 takes a quarter
+of a second."""
 EVALUATIONS = 3
 """The last ones, whose mean is a run's score."""
 
@@ -47,7 +49,7 @@ class Cell:
     def arguments(self) -> list[str]:
         """What follows `jaxrl`."""
         words = ["train", self.agent, self.task, "--dataset", dataset(self.task, self.quality)]
-        words += NETWORKS.get(self.agent, "").split()
+        words += OPTIONS.get(self.agent, "").split()
         words += ["--steps", str(UPDATES), "--eval-every", str(UPDATES // 10)]
         return [*words, "--seed", str(self.seed), "--no-video"]
 

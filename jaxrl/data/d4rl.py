@@ -34,7 +34,7 @@ def read(fields: Fields) -> Plan:
     timed = "timeouts" in fields
     timeouts = fields.bools("timeouts", n) if timed else np.zeros(n, bool)
     if "next_observations" in fields:
-        following = fields.matrix("next_observations", n)
+        following = fields.matrix("next_observations", n, observations.shape[1])
         ends = terminals | timeouts
         notes = cut(fields.path, observations, following, ends)
         at = np.arange(n)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxrl.data.rows import Column
+from jaxrl.data.rows import Column, read_slice
 from jaxrl.errors import UsageError
 
 
@@ -22,15 +22,19 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self.columns
 
-    def matrix(self, name: str, length: int | None = None) -> Column:
+    def matrix(self, name: str, length: int | None = None, size: int | None = None) -> Column:
         """Numbers [length, size].
 
         Raises:
-          UsageError: it is missing, or has another length, shape or type.
+          UsageError: it is missing, or has another length, size, shape or type.
         """
         column = self._column(name, 2, length)
         if column.shape[1] < 1:
             raise UsageError(f"{self.path}: {name} have no columns")
+        if size is not None and column.shape[1] != size:
+            raise UsageError(
+                f"{self.path}: {name} have {column.shape[1]} columns, observations have {size}"
+            )
         return column
 
     def vector(self, name: str, length: int) -> np.ndarray:
@@ -39,7 +43,8 @@ class Fields:
         Raises:
           UsageError: it is missing, has another length, shape or type, or is not finite somewhere.
         """
-        values = self._flat(name, length).astype(np.float32)
+        with np.errstate(over="ignore"):
+            values = self._flat(name, length).astype(np.float32)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise UsageError(
@@ -60,7 +65,8 @@ class Fields:
         return values.astype(bool)
 
     def _flat(self, name: str, length: int) -> np.ndarray:
-        return np.asarray(self._column(name, 1, length)[:]).reshape(length)
+        column = self._column(name, 1, length)
+        return read_slice(self.path, name, column, slice(0, length)).reshape(length)
 
     def _column(self, name: str, ndim: int, length: int | None) -> Column:
         if name not in self.columns:

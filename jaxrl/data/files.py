@@ -258,7 +258,11 @@ def _need_h5py(path: Path) -> None:
 
 def _episodes(path: Path, file: Any) -> list[tuple[str, Any]]:
     """Minari's groups in the order of their numbers."""
-    found = [(name, group) for name, group in file.items() if re.fullmatch(r"episode_\d+", name)]
+    found = [
+        (name, group)
+        for name, group in file.items()
+        if re.fullmatch(r"episode_\d+", name) and hasattr(group, "items")
+    ]
     if not found:
         raise UsageError(f"{path}: there is no group episode_0 in its {minari.MAIN}")
     return sorted(found, key=lambda item: int(item[0].removeprefix("episode_")))

@@ -38,7 +38,7 @@ def read(fields: Fields) -> Plan:
     following: Column | None = None
     notes: list[str] = []
     if "next_observations" in fields:
-        following = fields.matrix("next_observations", n)
+        following = fields.matrix("next_observations", n, observations.shape[1])
         obs_at = next_at = np.arange(n)
         ends = terminals.copy()
         notes = cut(fields.path, observations, following, ends)

@@ -150,15 +150,28 @@ def plan(
     )
 
 
+def read_slice(path: Path, name: str, column: Column, rows: slice) -> np.ndarray:
+    """Rows of a field as an array.
+
+    Raises:
+      UsageError: the file is damaged there.
+    """
+    try:
+        return np.asarray(column[rows])
+    except OSError as error:  # h5py's, of a chunk that does not unpack
+        raise UsageError(f"{path}: {name} cannot be read: {error}") from None
+
+
 def cut(path: Path, observations: Column, following: Column, ends: np.ndarray) -> list[str]:
     """Ends episodes, in `ends` [N] bool, where a transition's next observation is not the next
-    row's; returns notes on that."""
+    row's, both as float32, as rows are kept; returns notes on that."""
     n = len(ends)
     broken = np.zeros(n, bool)
     for start in range(0, n - 1, BLOCK):
         stop = min(n - 1, start + BLOCK)
-        ahead, there = following[start:stop], observations[start + 1 : stop + 1]
-        broken[start:stop] = np.any(np.asarray(ahead) != np.asarray(there), axis=1)
+        ahead = read_slice(path, "next_observations", following, slice(start, stop))
+        there = read_slice(path, "observations", observations, slice(start + 1, stop + 1))
+        broken[start:stop] = np.any(_float32(ahead) != _float32(there), axis=1)
     broken &= ~ends
     ends |= broken
     if not broken.any():
@@ -213,15 +226,20 @@ def _read(plan: Plan, column: Column, name: str, at: np.ndarray) -> np.ndarray:
     if not len(at):
         return np.zeros((0, column.shape[1]), np.float32)
     low = int(at[0])
-    values = np.asarray(column[low : int(at[-1]) + 1])[at - low]
-    with np.errstate(over="ignore"):
-        values = values.astype(np.float32)
+    values = read_slice(plan.path, name, column, slice(low, int(at[-1]) + 1))
+    values = _float32(values[at - low])
     bad = np.argwhere(~np.isfinite(values))
     if len(bad):
         row, entry = bad[0]
         place = f"{plan.place(name, int(at[row]))}, {entry}]"
         raise UsageError(f"{plan.path}: {place} is {values[row, entry]}, which is no number")
     return values
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """What is too large becomes inf, without NumPy's warning."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def _check_sizes(plan: Plan, spec: EnvSpec) -> None:

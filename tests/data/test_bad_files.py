@@ -49,6 +49,10 @@ D4RL = {
         r"x\.hdf5: observations\[6, 1\] is inf, which is no number$",
     ),
     "a reward that is none": (changed("rewards", 4, np.nan), r"x\.hdf5: rewards\[4\] is nan, "),
+    "a reward too large for float32": (
+        changed("rewards", 4, 1e300),
+        r"x\.hdf5: rewards\[4\] is inf, which is no number$",
+    ),
     "half an end": (
         changed("terminals", 7, 0.5),
         r"x\.hdf5: terminals\[7\] = 0\.5 is neither 0 nor 1$",
@@ -60,6 +64,10 @@ D4RL = {
     "another shape": (
         {"observations": PLAIN["observations"][:, 0]},
         rf"x\.hdf5: observations have shape \[{N}\], and not \[rows, size\]$",
+    ),
+    "another size": (
+        {"next_observations": PLAIN["next_observations"][:, :1]},
+        r"x\.hdf5: next_observations have 1 columns, observations have 3$",
     ),
     "no rows": (
         {name: values[:0] for name, values in PLAIN.items()},
@@ -84,6 +92,36 @@ def test_d4rl(tmp_path, case):
     with pytest.raises(UsageError, match=line) as error:
         samples.read(path, samples.TASK)
     assert "\n" not in str(error.value)
+
+
+def test_the_plain_form_of_ogbench_has_next_observations_of_the_same_size(tmp_path):
+    path = samples.npz(tmp_path / "x.npz", **{**PLAIN, **D4RL["another size"][0]})
+    with pytest.raises(UsageError, match="next_observations have 1 columns, observations have 3$"):
+        samples.read(path)
+
+
+@pytest.mark.parametrize("field", ["observations", "rewards"])
+def test_a_damaged_part_of_an_hdf5_file(tmp_path, field):
+    h5py = pytest.importorskip("h5py")
+    path = tmp_path / "x.hdf5"
+    with h5py.File(path, "w") as file:
+        for name, values in PLAIN.items():
+            file.create_dataset(name, data=values, compression="gzip")
+        at = file[field].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[at + 4 : at + 24] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"x\.hdf5: {field} cannot be read: \S") as error:
+        samples.read(path)
+    assert "\n" not in str(error.value)
+
+
+def test_next_observations_are_compared_as_rows_are_kept(tmp_path):
+    """Of float64 beside float32 no more episodes are cut."""
+    exact = {"observations": PLAIN["observations"].astype(np.float64) * (1 + 1e-12)}
+    path = tmp_path / "x.npz"
+    _, notes = samples.read(samples.npz(path, **PLAIN))
+    assert samples.read(samples.npz(path, **{**PLAIN, **exact}))[1] == notes
 
 
 def test_another_task_is_told_by_its_sizes(tmp_path):
@@ -212,6 +250,15 @@ def test_minari(tmp_path, case):
     path = minari(tmp_path / "x", **changes)
     with pytest.raises(UsageError, match=line):
         samples.read(path, samples.TASK)
+
+
+def test_a_minari_episode_that_is_no_group(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    path = minari(tmp_path / "x")
+    with h5py.File(path / "main_data.hdf5", "w") as file:
+        file["episode_0"] = np.zeros(3)
+    with pytest.raises(UsageError, match="there is no group episode_0"), open_dataset(path):
+        pass
 
 
 def test_minari_episodes_come_in_the_order_of_their_numbers(tmp_path):

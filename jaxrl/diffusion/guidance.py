@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxrl.diffusion.process import Denoiser, Network, Process, rows
+from jaxrl.diffusion.process import MIN_TIME, Denoiser, Network, Process, rows
 
 Array = jax.Array
 
@@ -62,15 +62,16 @@ def energy_guided(
 
     Dhariwal and Nichol, 2021 (arXiv 2105.05233), algorithm 1. Samples follow p(x0) w(x0)^scale if
     log_weight(x_t, t) [B] is log E[w(x0)^scale | x_t] / scale (Lu et al., 2023, arXiv 2304.12824,
-    eq. 9); lambda x, t: q(denoise(x, t)), with log w = q, is an approximation. Where alpha = 0,
-    x_t tells nothing of x0, and nothing is added.
+    eq. 9); lambda x, t: q(denoise(x, t)), with log w = q, is an approximation. Where alpha = 0, as
+    at a flow's start, gradient and alpha vanish together, and what is added is their ratio a
+    thousandth before.
     """
 
     def guided(x: Array, t: Array) -> Array:
-        alpha, sigma = (rows(c, x) for c in process.levels(t))
-        gradient = jax.grad(lambda x: jnp.sum(log_weight(x, t)))(x)
-        factor = jnp.where(alpha > 0, sigma**2 / jnp.where(alpha > 0, alpha, 1), 0)
-        return denoise(x, t) + scale * factor * gradient
+        near = jnp.where(process.levels(t)[0] > 0, t, (1 - MIN_TIME) * t)
+        alpha, sigma = (rows(c, x) for c in process.levels(near))
+        gradient = jax.grad(lambda x: jnp.sum(log_weight(x, near)))(x)
+        return denoise(x, t) + scale * sigma**2 / alpha * gradient
 
     return guided
 
@@ -105,4 +106,6 @@ def best_of(
     """
     choice_key, key = jax.random.split(key)
     x = jax.vmap(sample)(jax.random.split(key, n))
+    if n == 1:
+        return x[0]
     return choose(choice_key, x, jax.vmap(value)(x), temperature)

@@ -90,7 +90,7 @@ def product(mixture: Mixture, mean, precision) -> Mixture:
 @pytest.mark.parametrize("name", PATHS)
 def test_energy_guidance_gives_the_product(name):
     """The mixture times a Gaussian is a mixture. Guided by log E[w | x_t], in closed form, samples
-    follow it: its moments, and its x0-hat at every level."""
+    follow it: its moments, and its x0-hat at every level, that where sampling begins included."""
     process = PROCESSES[name]
     target = product(PLANE, np.array([0.5, -0.5]), np.array([[1.5, 0.4], [0.4, 0.8]]))
     scale = 2.0
@@ -100,11 +100,17 @@ def test_energy_guidance_gives_the_product(name):
         return (target.log_density(x, *levels) - PLANE.log_density(x, *levels)) / scale
 
     guided = energy_guided(process, PLANE.denoiser(process), log_weight, scale)
-    t = process.spread(jnp.linspace(0.05, 0.95, 40))
-    x = np.float32(np.random.default_rng(0).normal(size=(40, 2)))
+    first = process.grid(1)[:1]
+    t = jnp.append(process.spread(jnp.linspace(0.05, 0.95, 39)), np.float32(first))
+    x = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32)
+    x[-1] *= process.prior_std
     expected = target.x0(np.float64(x), *process.levels(np.float64(t)))
     found = jax.jit(guided)(x, t)
-    np.testing.assert_allclose(found, expected, atol=2e-3 if name == "edm" else 5e-4)
+    np.testing.assert_allclose(found[:-1], expected[:-1], atol=2e-3 if name == "edm" else 5e-4)
+    np.testing.assert_allclose(found[-1], expected[-1], atol=2e-3)
+    few = Sampler(process, "heun", 5)
+    exact = few.solve(KEY, target.denoiser(process), x)
+    np.testing.assert_allclose(few.solve(KEY, guided, x), exact, atol=5e-4)
     start = np.float32(noisy(process, np.random.default_rng(1), 8000))
     samples = jax.jit(lambda x: Sampler(process, "heun", 24).solve(KEY, guided, x))(start)
     np.testing.assert_allclose(samples.mean(0), target.mean, atol=0.06)

@@ -8,12 +8,11 @@ benchmarks/results/adastop_level.json.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 from adastop import MultipleAgentsComparator
 from provenance import ROOT, described
 
+from jaxrl import atomic
 from jaxrl.stats.sequential import AdaStop
 
 COMPARISONS, SIZE, ALPHA, PERMUTATIONS = 500, 5, 0.05, 400
@@ -58,7 +57,7 @@ def main() -> None:
         print(f"{agents:<8}{groups:<8}{found['package']:>9.3f}{found['ours']:>8.3f}", flush=True)
     about = {"level": ALPHA, "comparisons": COMPARISONS, "permutations": PERMUTATIONS}
     path = ROOT / "benchmarks" / "results" / "adastop_level.json"
-    path.write_text(json.dumps({**result, **about, "rows": rows}, indent=1) + "\n")
+    atomic.write_json(path, {**result, **about, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ compiles slowly. Writes benchmarks/results/ant_parity.json.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import jax
 import numpy as np
 from brax.envs.ant import Ant
 
+from jaxrl import atomic
 from jaxrl.envs.goal import ant
 from jaxrl.envs.mujoco_env import MujocoEnv
 from jaxrl.train.runlog import command_line, device, git_commit, versions
@@ -97,7 +97,7 @@ def main() -> None:
         "as is, first step": summary(as_is[:2] - qpos[:2]),
     }
     path_out = ROOT / "benchmarks" / "results" / "ant_parity.json"
-    path_out.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path_out, result)
     for name, value in result.items():
         print(f"{name:<20} {value}")
 

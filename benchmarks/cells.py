@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from jaxrl import atomic
 from jaxrl.report import tracked
 from jaxrl.report.runs import short_commit
 from jaxrl.train.runlog import RunFolder
@@ -92,7 +93,8 @@ def run(suite: str, cells: Iterable[Cell], pattern: str = "*") -> None:
         if resume == "--resume" and began.read_text() != today:
             sys.exit(f"{cell.name}: the code has changed since it began; delete {folder} first")
         began.parent.mkdir(parents=True, exist_ok=True)
-        began.write_text(today)
+        if resume == "--overwrite":
+            atomic.write_text(began, today)
         print(kept, flush=True)
         line = [sys.executable, "-m", "jaxrl", *kept.split()[1:], resume]
         ended = subprocess.run(line, cwd=ROOT)

@@ -10,7 +10,6 @@ benchmarks/results/checkpoint_cost.json.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxrl
+from jaxrl import atomic
 from jaxrl.agents.gqn import GQN
 from jaxrl.train.checkpoint import Checkpoints
 from jaxrl.train.online import OnlineLoop
@@ -92,7 +92,7 @@ def main() -> None:
     }
     path = ROOT / "benchmarks" / "results" / "checkpoint_cost.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path, result)
     for name, value in result.items():
         print(f"{name:<40} {value}")
 

@@ -14,7 +14,6 @@ benchmarks/cells.py.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +26,7 @@ from cells import RESULTS, ROOT
 from products import bare, gflop, products_of
 from timing import alternate, repeated
 
-from jaxrl import agents
+from jaxrl import agents, atomic
 from jaxrl.agents import _offline
 from jaxrl.envs.core import EnvSpec
 from jaxrl.replay.ring import Batch
@@ -163,7 +162,7 @@ def _write(name: str, rows: list[dict], **about: Any) -> None:
     where = {"command": command_line(), "commit": git_commit(), "versions": versions()}
     result = {**where, "device": device(), **about, "rows": rows}
     (RESULTS / "diffusion").mkdir(parents=True, exist_ok=True)
-    (RESULTS / "diffusion" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(RESULTS / "diffusion" / f"{name}.json", result)
 
 
 if __name__ == "__main__":

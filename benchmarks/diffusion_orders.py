@@ -13,7 +13,6 @@ docs/images/diffusion_orders.png.
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from scipy.stats import norm
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from jaxrl import atomic  # noqa: E402
 from jaxrl.diffusion import EDM, Flow, Process, Sampler, VariancePreserving  # noqa: E402
 from jaxrl.train.runlog import command_line  # noqa: E402
 from tests.diffusion import test_orders as orders  # noqa: E402
@@ -154,7 +154,7 @@ def main() -> None:
         "rows": rows,
     }
     path = ROOT / "benchmarks" / "results" / "diffusion_orders.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path, result)
     draw(rows, slopes, ROOT / "docs" / "images" / "diffusion_orders.png")
 
 

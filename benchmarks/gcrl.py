@@ -12,7 +12,6 @@ Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spr
 from __future__ import annotations
 
 import dataclasses
-import json
 import resource
 import sys
 import time
@@ -20,7 +19,7 @@ import time
 import cells
 import numpy as np
 
-from jaxrl import stats
+from jaxrl import atomic, stats
 from jaxrl.train.runlog import command_line, device, git_commit, versions
 
 SUITE = "gcrl"
@@ -164,7 +163,7 @@ def report() -> None:
             f"{row['time_near_goal']:.1f}  {row['published']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(RESULTS / "table.json", {"rows": rows})
 
 
 def throughput() -> None:
@@ -214,7 +213,7 @@ def throughput() -> None:
         "device": device(),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "throughput.json").write_text(json.dumps(rates | about, indent=1) + "\n")
+    atomic.write_json(RESULTS / "throughput.json", rates | about)
     for name, value in {**rates, "times_jaxgcrl": about["times_jaxgcrl"]}.items():
         print(f"{name:<28}{value:>12,.1f}")
 

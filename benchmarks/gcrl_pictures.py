@@ -26,6 +26,7 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxrl import atomic
 from jaxrl.envs.goal import ant_maze, mazes, point
 from jaxrl.train import results
 from jaxrl.train.checkpoint import Checkpoints
@@ -260,7 +261,7 @@ def keep(kind: str, name: str, row: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     rows = json.loads(file.read_text()) if file.exists() else {}
     rows[name] = row
-    file.write_text(json.dumps(dict(sorted(rows.items())), indent=1) + "\n")
+    atomic.write_json(file, dict(sorted(rows.items())))
     print(json.dumps({k: v for k, v in row.items() if k not in ("versions", "device")}, indent=1))
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import sys
 
 import cells
@@ -24,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrl import atomic
 from jaxrl.agents.gqn import GQN
 from jaxrl.envs.registry import make
 
@@ -93,7 +93,7 @@ def screen() -> None:
             shares = "  ".join(f"{share:4.0%}" for share in at)
             print(f"{cell.name:<42} window {window:>2}  gap {gap:>2}   {shares}", flush=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "screen.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(RESULTS / "screen.json", {"rows": rows})
 
 
 def report() -> None:
@@ -118,7 +118,7 @@ def report() -> None:
             f"{row['mean return']:>5.0f} on average  grown at {row['grown at']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(RESULTS / "table.json", {"rows": rows})
 
 
 if __name__ == "__main__":

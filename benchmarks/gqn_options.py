@@ -11,11 +11,12 @@ benchmarks/cells.py.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 
 import cells
 import numpy as np
+
+from jaxrl import atomic
 
 SUITE = "gqn_options"
 STEPS = 200_000
@@ -64,7 +65,7 @@ def report() -> None:
         row |= {"command": config["command"], "commit": cells.commits([config["git_commit"]])}
         rows.append(row | {key: config[key] for key in ("versions", "device")})
         print(f"{cell.option:<18}{row['return']:>7.0f}{row['steps/s']:>7.0f} steps/s")
-    (cells.RESULTS / SUITE / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(cells.RESULTS / SUITE / "table.json", {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import cells
 import numpy as np
 from cells import ROOT
 
+from jaxrl import atomic
+
 SUITE = "gqn_paper"
 RESULTS = cells.RESULTS / SUITE
 PUBLISHED = ROOT / "benchmarks" / "published" / "gqn_curves.json"
@@ -170,7 +172,7 @@ def report() -> None:
             f"{row['run']:<40}{row['ours']:z8.0f}{row['paper']:>8.0f}{row['difference']:>+7.0f}"
             f"{row['half reached']:>14}{row['commit']:>11}"
         )
-    (RESULTS / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(RESULTS / "table.json", {"rows": rows})
     draw(panels, published)
 
 

@@ -15,7 +15,6 @@ Policies for Smooth Control", ICRA 2021, arXiv 2012.06644, eq. 8); lower is smoo
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from typing import Any
 
@@ -25,6 +24,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from jaxrl import atomic
 from jaxrl.train import results
 from jaxrl.train.results import Trained
 
@@ -119,7 +119,7 @@ def report() -> None:
     for row in rows:
         print({k: v for k, v in row.items() if k not in ("command", "commit")})
     file = cells.RESULTS / SUITE / "table.json"
-    file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(file, {"rows": rows})
 
 
 def draw_traces(axis: Any, trained: Trained, metrics: list[dict], dt: float) -> None:

@@ -16,6 +16,7 @@ import cells
 import numpy as np
 from gcrl_pictures import provenance, stored
 
+from jaxrl import atomic
 from jaxrl.train import results
 from jaxrl.train.results import Trained
 
@@ -44,7 +45,7 @@ def main(paths: list[Path]) -> None:
         rows = [other for other in rows if other["run"] != path.name] + [row]
         print(f"{path.name:<40}{sum(counts):>8,} of {rewarded.size:,}:  {row['by tenth']}")
     rows.sort(key=lambda row: row["run"])
-    file.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(file, {"rows": rows})
 
 
 if __name__ == "__main__":

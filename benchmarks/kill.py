@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxrl import atomic
 from jaxrl.train.checkpoint import Checkpoints
 from jaxrl.train.runlog import RunFolder, command_line, device, git_commit, versions
 
@@ -173,7 +174,7 @@ def main() -> int:
     }
     path = ROOT / "benchmarks" / "results" / "kill.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path, result)
     bad = [d for c in campaigns.values() for d in c["differences"]]
     print(f"{sum(c['kills'] for c in campaigns.values())} kills, {len(bad)} differences")
     return 1 if bad else 0

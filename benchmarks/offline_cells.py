@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import subprocess
 import sys
 
@@ -11,7 +10,7 @@ import cells
 import numpy as np
 from cells import ROOT
 
-from jaxrl import stats
+from jaxrl import atomic, stats
 
 SUITE = "diffusion"
 UPDATES = 100_000
@@ -123,7 +122,7 @@ def report() -> None:
         rows.append(row)
         print(f"{task:<14}{quality:<15}{agent:<14}{row['score']}", flush=True)
     path = cells.RESULTS / SUITE / "offline.json"
-    path.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(path, {"rows": rows})
 
 
 def _jaxrl(words: list[str]) -> None:

@@ -8,7 +8,6 @@ seconds from the start of its loading until every chart is drawn, the median and
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from jaxrl import atomic  # noqa: E402
 from jaxrl.report import page  # noqa: E402
 from jaxrl.report.runs import METRIC, collect  # noqa: E402
 from jaxrl.report.summary import Summary  # noqa: E402
@@ -77,7 +77,7 @@ def main() -> None:
     for name, value in result.items():
         print(f"{name:<28} {value}")
     target = ROOT / "benchmarks" / "results" / "report_speed.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(target, result)
 
 
 if __name__ == "__main__":

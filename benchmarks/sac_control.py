@@ -13,11 +13,12 @@ the figure, +-20 return).
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 
 import cells
 import numpy as np
+
+from jaxrl import atomic
 
 SUITE = "sac_control"
 STEPS = 500_000
@@ -82,7 +83,7 @@ def report() -> None:
     for row in rows:
         print(f"{row['task']:<14}{row['ours']:>7.0f}{row['published']:>11}   {row['each']}")
     (cells.RESULTS / SUITE).mkdir(exist_ok=True)
-    (cells.RESULTS / SUITE / "table.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    atomic.write_json(cells.RESULTS / SUITE / "table.json", {"rows": rows})
 
 
 if __name__ == "__main__":

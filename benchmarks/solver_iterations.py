@@ -40,6 +40,7 @@ import jax.numpy as jnp
 import numpy as np
 from visited import INSTANCES, ROOT, Visited, errors, twins, visited
 
+from jaxrl import atomic
 from jaxrl.envs import registry
 from jaxrl.envs.physics import engines
 from jaxrl.envs.physics.mjx import Mjx
@@ -160,7 +161,7 @@ def search(states: Visited, step: Stepper, other: dict[str, Any] | None = None) 
 def write(path, table: dict) -> None:
     """One row a task, sorted."""
     rows = [f" {json.dumps(k)}: {json.dumps(table[k])}" for k in sorted(table)]
-    path.write_text("{\n" + ",\n".join(rows) + "\n}\n")
+    atomic.write_text(path, "{\n" + ",\n".join(rows) + "\n}\n")
 
 
 def main() -> None:

@@ -10,14 +10,13 @@ benchmarks/results/stats_coverage.json.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from pathlib import Path
 
 import numpy as np
 
-from jaxrl import stats
+from jaxrl import atomic, stats
 from jaxrl.train.runlog import command_line, git_commit, processor
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +99,7 @@ def main() -> None:
         "rows": rows,
     }
     path = ROOT / "benchmarks" / "results" / "stats_coverage.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path, result)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ benchmarks/results/stats_speed.json.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 from provenance import ROOT, described
 from rliable import library, metrics
 
-from jaxrl import stats
+from jaxrl import atomic, stats
 
 REPS, FEW = 50_000, 2_000
 PACKAGES = ("numpy", "scipy", "rliable", "arch", "pandas")
@@ -126,7 +125,7 @@ def main() -> None:
     result["load_average_at_the_end"] = os.getloadavg()[0]
     result["rows"] = rows
     path = ROOT / "benchmarks" / "results" / "stats_speed.json"
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    atomic.write_json(path, result)
 
 
 if __name__ == "__main__":

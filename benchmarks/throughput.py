@@ -36,6 +36,7 @@ from stepping import playground, rolling, stepping
 from timing import Turn, alternate, repeated
 
 import jaxrl
+from jaxrl import atomic
 from jaxrl.agents.gqn import GQN
 from jaxrl.errors import UsageError
 from jaxrl.replay.ring import Batch
@@ -299,7 +300,7 @@ def write(key: str, part: dict[str, Any]) -> None:
     """Replaces a part of the results."""
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     found[key] = part
-    RESULTS.write_text(json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+    atomic.write_json(RESULTS, dict(sorted(found.items())))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from jaxrl.envs.task import Sim, Task
 
 
+TRIALS = 4
+"""Starts drawn to try a task out."""
+
 Shaped = jax.Array | np.ndarray | np.generic | float | int | bool
 
 
@@ -119,7 +122,10 @@ def _tasks(file: Path, modified: int) -> dict[str, Task]:
 
     with _one_line(file):
         module = _import(file)
-        listed = {task.name: task for task in getattr(module, "TASKS", ())}
+        tasks = getattr(module, "TASKS", [])
+        if not isinstance(tasks, list | tuple) or not all(isinstance(t, Task) for t in tasks):
+            raise UsageError(f"TASKS must be a list of Task, got {tasks!r:.60}")
+        listed = {task.name: task for task in tasks}
     return listed | {k: v for k, v in vars(module).items() if isinstance(v, Task)}
 
 
@@ -136,8 +142,14 @@ def _import(file: Path) -> ModuleType:
 
 def _try(task: Task) -> None:
     """Raises UsageError where a step of the task would go wrong in a way that is hard to read."""
+    import mujoco
+
     from jaxrl.envs.mujoco_env import MujocoEnv
 
+    for name in ("control_dt", "time_limit"):
+        seconds = getattr(task, name)
+        if not isinstance(seconds, float | int) or not 0 < seconds < np.inf:
+            raise UsageError(f"{name} must be seconds above 0, got {seconds!r}")
     env = MujocoEnv(
         dataclasses.replace(
             task,
@@ -147,6 +159,10 @@ def _try(task: Task) -> None:
             terminated=_checked("terminated", task.terminated, "[]", "bool"),
         )
     )
+    data = mujoco.MjData(env.model)
+    for seed in range(TRIALS):
+        mujoco.mj_resetData(env.model, data)
+        env.task.start(env.model, data, np.random.RandomState(seed))
     state = jax.eval_shape(env.reset, jax.random.key(0))
     jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((env.spec.action_size,), "float32"))
     if env.model.nu == 0:
@@ -176,10 +192,17 @@ def _checked(
 
 
 def _checked_start(function: Callable) -> Callable:
+    """The function of a task, which must return arrays of the same names and shapes each time."""
+    first: list[dict[str, list[int]]] = []
+
     def checked(model: Any, data: Any, random: Any) -> dict:
         arrays = function(model, data, random)
         if not isinstance(arrays, dict):
             raise UsageError(f"start must return a dict, {{}} if nothing is to keep, got {arrays}")
+        shapes = {name: list(np.shape(value)) for name, value in arrays.items()}
+        first.append(shapes)
+        if shapes != first[0]:
+            raise UsageError(f"start must return the same shapes always: {first[0]}, then {shapes}")
         return arrays
 
     return checked
@@ -190,7 +213,7 @@ def _one_line(file: Path) -> Iterator[None]:
     """Turns an exception into one line with the place in the user's file; it stays chained."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if _is(f, file)]
         line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
         place = f"{file}, line {line}" if line else str(file)

@@ -136,6 +136,7 @@ FAILURES = {
     ("time_limit=1.0, ", ""): ("Task(name=", "TypeError: .*time_limit"),
     ("damping=", "dumping="): ("from_string(XML)", "ValueError: .*dumping"),
     ('sensor("angle")', 'sensor("angel")'): ("angel", "KeyError: 'angel'"),
+    ("import mujoco\n", "import mujoco, sys; sys.exit(3)\n"): ("sys.exit", "SystemExit: 3"),
 }
 """(old, new): (a part of the line to name, the reason)."""
 
@@ -166,6 +167,15 @@ UNUSABLE = {
         "ValueError: mine.py:swing: control_dt 0.003 s is not a multiple of the model's time step "
         "0.002 s"
     ),
+    ("control_dt=0.02", "control_dt=-0.02"): "control_dt must be seconds above 0, got -0.02",
+    ("control_dt=0.02, time_limit=1.0", "control_dt=0.02, time_limit=0.0"): (
+        "time_limit must be seconds above 0, got 0.0"
+    ),
+    ("control_dt=0.02", "control_dt='fast'"): "control_dt must be seconds above 0, got 'fast'",
+    ("return {}", "return {'x': random.uniform(size=random.randint(1, 9))}"): (
+        "start must return the same shapes always: {'x': [7]}, then {'x': [6]}"
+    ),
+    ("TASKS = [", "TASKS = 1; rest = ["): "TASKS must be a list of Task, got 1",
     (' ctrlrange="-2 3"', ""): 'actuator 0 has no range; give it one: ctrlrange="-1 1"',
     ('<motor joint="hinge" ctrlrange="-2 3"/>', ""): "the model has no actuator",
 }

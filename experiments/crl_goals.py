@@ -21,7 +21,7 @@ import tyro
 
 import jaxrl
 from jaxrl.agents.crl import CRL, State
-from jaxrl.cli.commands import enable_compilation_cache
+from jaxrl.cache import enable_compilation_cache
 from jaxrl.envs.core import EnvState
 from jaxrl.errors import UsageError, exit_on_bad_input
 from jaxrl.replay import ring
@@ -47,7 +47,7 @@ class Args:
     capacity: int = 1_000_000
     """Rows of replay."""
     learning_starts: int = 3200
-    """Environment steps before the first update."""
+    """Environment steps before the first update; a multiple of the chunk."""
     eval_every: int = 6400
     """Environment steps between evaluations; a multiple of the chunk."""
     eval_episodes: int = 100
@@ -66,14 +66,12 @@ def main(args: Args) -> float:
     """Trains and returns the share of goals that the last evaluation reached."""
     # ---- Setup ----------------------------------------------------------------------------------
     # A chunk that is no whole number of iterations would leave rows of the replay unwritten.
-    units = {
-        "chunk_steps": args.num_envs,
-        "eval_every": args.chunk_steps,
-        "steps": args.chunk_steps,
-    }
-    for name, unit in units.items():
-        if getattr(args, name) % unit:
-            raise UsageError(f"{name} must be a multiple of {unit}, got {getattr(args, name)}")
+    chunk = args.chunk_steps
+    units = {"num_envs": 1, "chunk_steps": args.num_envs, "learning_starts": chunk}
+    for name, unit in {**units, "eval_every": chunk, "steps": chunk}.items():
+        value = getattr(args, name)
+        if value < 1 or value % unit:
+            raise UsageError(f"{name} must be a multiple of {unit}, above 0, got {value}")
     env = jaxrl.make(args.task, start_slots=1 + args.chunk_steps // args.num_envs)
     agent = args.agent.bind(env.spec).canonical()  # bind: where an observation holds its goals
     replay = agent.replay(args.capacity // args.num_envs, args.num_envs)
@@ -96,9 +94,8 @@ def main(args: Args) -> float:
     def learn(carry: Carry, key: jax.Array, rows: jax.Array) -> tuple[Carry, jax.Array]:
         state, envs, buffer = carry
         sample_key, update_key = jax.random.split(key)
-        batch = replay.sample(
-            buffer, rows, sample_key
-        )  # goals: states that followed, by gamma's law
+        # Goals are states that followed, by gamma's law.
+        batch = replay.sample(buffer, rows, sample_key)
         state, metrics = agent.update(state, batch, update_key)
         return (state, envs, buffer), metrics["critic_loss"]
 

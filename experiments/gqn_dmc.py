@@ -20,7 +20,7 @@ import tyro
 
 import jaxrl
 from jaxrl.agents.gqn import GQN, State
-from jaxrl.cli.commands import enable_compilation_cache
+from jaxrl.cache import enable_compilation_cache
 from jaxrl.envs.core import EnvState
 from jaxrl.errors import UsageError, exit_on_bad_input
 from jaxrl.replay import ring
@@ -44,7 +44,7 @@ class Args:
     capacity: int = 1_000_000
     """Rows of replay."""
     learning_starts: int = 1000
-    """Environment steps before the first update."""
+    """Environment steps before the first update; a multiple of the chunk."""
     eval_every: int = 10_000
     """Environment steps between evaluations; a multiple of the chunk."""
     chunk_steps: int = 1000
@@ -63,10 +63,12 @@ def main(args: Args) -> float:
     """Trains and returns the last evaluation's mean return."""
     # ---- Setup ----------------------------------------------------------------------------------
     # A chunk that is no whole number of iterations would leave rows of the replay unwritten.
-    units = {"num_envs": 8, "chunk_steps": args.num_envs}
-    for name, unit in {**units, "eval_every": args.chunk_steps, "steps": args.chunk_steps}.items():
-        if getattr(args, name) % unit:
-            raise UsageError(f"{name} must be a multiple of {unit}, got {getattr(args, name)}")
+    chunk = args.chunk_steps
+    units = {"num_envs": 8, "chunk_steps": args.num_envs, "learning_starts": chunk}
+    for name, unit in {**units, "eval_every": chunk, "steps": chunk}.items():
+        value = getattr(args, name)
+        if value < 1 or value % unit:
+            raise UsageError(f"{name} must be a multiple of {unit}, above 0, got {value}")
     agent = args.agent.canonical()
     env = jaxrl.make(args.task, action_cost=args.action_cost, start_slots=2)
     replay = agent.replay(args.capacity // args.num_envs, args.num_envs)

@@ -59,12 +59,19 @@ def test_a_script_leaves_a_run(name, tmp_path, monkeypatch):
     assert read.task == args.task
 
 
-@pytest.mark.parametrize("change", [{"chunk_steps": 81}, {"eval_every": 100}, {"steps": 200}])
+IMPOSSIBLE = [
+    *({"chunk_steps": 81}, {"eval_every": 100}, {"steps": 200}, {"learning_starts": 81}),
+    *({"num_envs": 0}, {"chunk_steps": 0}, {"steps": -80}),
+]
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE)
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_chunk_that_leaves_rows_unwritten_is_refused(name, change, tmp_path, monkeypatch):
     module = script(name, monkeypatch)
     args = module.Args(**{**STEPS, **SETTINGS[name], **change}, out=tmp_path / "run")
     ((what, value),) = change.items()
-    with pytest.raises(UsageError, match=rf"{what} must be a multiple of \d+, got {value}"):
+    line = rf"{what} must be a multiple of \d+, above 0, got {value}"
+    with pytest.raises(UsageError, match=line):
         module.main(args)
     assert not (tmp_path / "run").exists()

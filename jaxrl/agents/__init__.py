@@ -72,6 +72,9 @@ def bound(agent: Any, spec: EnvSpec) -> Any:
     """The agent, knowing what it must of the task; most agents need nothing.
 
     Raises:
-      UsageError: the agent cannot learn this task.
+      UsageError: the agent cannot learn this task, or a hyperparameter is no number to learn with.
     """
+    from jaxrl.agents._common import check_numbers
+
+    check_numbers(agent)
     return agent.bind(spec) if hasattr(agent, "bind") else agent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 import jax
@@ -44,6 +45,17 @@ def check_within(agent: Any, low: float, high: float, *names: str) -> None:
         value = getattr(agent, name)
         if isinstance(value, float | int) and not low <= value <= high:
             raise UsageError(f"{name} must be within {low:g} and {high:g}, got {value}")
+
+
+def check_numbers(agent: Any) -> None:
+    """Raises `UsageError` for a hyperparameter that is not finite, or a step size below 0. One
+    that is an array already, as in a sweep, is not looked at."""
+    for field in dataclasses.fields(agent):
+        value = getattr(agent, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{field.name} must be finite, got {value}")
+        if field.name.endswith("learning_rate") and isinstance(value, float | int) and value < 0:
+            raise UsageError(f"{field.name} must be at least 0, got {value}")
 
 
 def to_units(action: Array, spec: EnvSpec) -> Array:

@@ -113,12 +113,15 @@ class Critics(Offline):
 
 
 def check_sizes(agent: Any, *names: str) -> None:
-    """Raises `UsageError` if a setting of these names is below 1, or `widths` is empty."""
+    """Raises `UsageError` if a setting of these names is below 1, `widths` is empty, or a share
+    that the agent has is not within 0 and 1."""
     for name in names:
         if getattr(agent, name) < 1:
             raise UsageError(f"{name} must be at least 1, got {getattr(agent, name)}")
     if not agent.widths or min(agent.widths) < 1:
         raise UsageError(f"widths must be at least 1, one per hidden layer, got {agent.widths}")
+    shares = ("discount", "tau", "actor_tau", "expectile")
+    _common.check_within(agent, 0.0, 1.0, *(name for name in shares if hasattr(agent, name)))
 
 
 def fresh_key(key: Array, obs: Array) -> Array:

@@ -83,7 +83,7 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
         if self.seed < 0 or self.seed >= 2**32:
             raise UsageError(f"--seed must be in [0, 2^32), got {self.seed}")
-        if self.checkpoint_minutes <= 0:
+        if not self.checkpoint_minutes > 0:
             raise UsageError(
                 f"--checkpoint-minutes must be positive, got {self.checkpoint_minutes}"
             )

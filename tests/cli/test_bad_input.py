@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import jax
@@ -18,6 +19,8 @@ HELP = "(jaxrl train gqn --help says more)"
 TRAIN = "train gqn probe-both"
 SAC_HELP = HELP.replace("gqn", "sac")
 NEAR = "did you mean 'walker-walk', 'walker-stand', 'walker-run'?"
+
+DAMAGED = "run/config.json is damaged or of another version of jaxrl: "
 
 TABLE = {
     # Names.
@@ -45,6 +48,7 @@ TABLE = {
     f"{TRAIN} --steps=many": f"--steps takes a whole number, got 'many' {HELP}",
     f"{TRAIN} --learning-rate fast": f"--learning-rate takes a number, got 'fast' {HELP}",
     f"{TRAIN} --bins 2 x": f"--bins takes [INT [INT ...]], got '2' 'x' {HELP}",
+    f"{TRAIN} --x---y": f"unrecognized options: --x---y {HELP}",
     f"{TRAIN} --growth quick": (
         "invalid choice 'quick' for argument '--growth'. Expected one of ('linear', 'adaptive') "
         f"{HELP}"
@@ -64,6 +68,7 @@ TABLE = {
     f"{TRAIN} --width 0": f"width must be at least 1, got 0 {HELP}",
     f"{TRAIN} --seed -1": f"--seed must be in [0, 2^32), got -1 {HELP}",
     f"{TRAIN} --checkpoint-minutes 0": f"--checkpoint-minutes must be positive, got 0.0 {HELP}",
+    f"{TRAIN} --checkpoint-minutes nan": f"--checkpoint-minutes must be positive, got nan {HELP}",
     f"{TRAIN} --action-cost -1": "action cost must be at least 0, got -1.0",
     f"{TRAIN} --action-repeat 0": "action repeat must be at least 1, got 0",
     # Combinations that cannot be.
@@ -100,6 +105,14 @@ TABLE = {
     ),
     f"{TRAIN} --epsilon 1.5": f"epsilon must be within 0 and 1, got 1.5 {HELP}",
     f"{TRAIN} --discount 99": f"discount must be within 0 and 1, got 99.0 {HELP}",
+    f"{TRAIN} --learning-rate -1": "learning_rate must be at least 0, got -1.0",
+    f"{TRAIN} --huber-delta nan": "huber_delta must be finite, got nan",
+    "train iql probe-both --dataset x --expectile 1.5": (
+        f"expectile must be within 0 and 1, got 1.5 {HELP.replace('gqn', 'iql')}"
+    ),
+    "train td3_bc probe-both --dataset x --tau 7": (
+        f"tau must be within 0 and 1, got 7.0 {HELP.replace('gqn', 'td3_bc')}"
+    ),
     f"{TRAIN} --head c51 --value-low 100 --value-high -50": (
         f"value_low must be below value_high, got 100.0 and -50.0 {HELP}"
     ),
@@ -123,6 +136,12 @@ TABLE = {
     "eval nowhere": "nowhere holds no run: there is no config.json in it",
     "render nowhere": "nowhere holds no run: there is no config.json in it",
     "export nowhere": "nowhere holds no run: there is no config.json in it",
+    "eval nowhere --seed -1": "--seed must be in [0, 2^32), got -1",
+    "render nowhere --seed 99999999999999999999": (
+        "--seed must be in [0, 2^32), got 99999999999999999999"
+    ),
+    "report nowhere --out no/x.html": "there is no folder no to write x.html to",
+    "report nowhere --figures /dev/null": "--figures /dev/null is no folder",
     "eval nowhere --episodes 0": "--episodes must be at least 1, got 0",
     "eval nowhere --episodes two": (
         "--episodes takes a whole number, got 'two' (jaxrl eval --help says more)"
@@ -155,6 +174,23 @@ def test_a_damaged_configuration_is_one_line(capfd, tmp_path, command, text, lin
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(text)
     assert refused(capfd, [command, "run"]).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"agent": {"learning_rate": "x"}}, DAMAGED),
+        ({"agent": {"precision": "float8"}}, DAMAGED),
+        ({"agent": {"gone": 1}, "versions": None}, DAMAGED),
+        ({"run": {"action_cost": "abc"}}, DAMAGED),
+        ({"agent": {"width": 0}}, "run/config.json: width must be at least 1, got 0"),
+    ],
+)
+def test_a_configuration_that_no_agent_can_have_is_one_line(capfd, tmp_path, changes, line):
+    about = {"env_id": "probe-both", "exp_name": "gqn", "agent": {}, "run": {}, **changes}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(about))
+    assert refused(capfd, ["eval", "run"]).startswith(line)
 
 
 def refused(capfd, arguments):

@@ -50,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # jaxrl ... | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a path that cannot be read or written
-        if error.filename is None:
+    except OSError as error:  # a path that cannot be read or written, a full disk
+        if error.strerror is None:
             raise
-        print(f"jaxrl: {error.filename}: {error.strerror}", file=sys.stderr)
+        what = "" if error.filename is None else f"{error.filename}: "
+        print(f"jaxrl: {what}{error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # a second Ctrl-C, or one outside of training
         print("jaxrl: interrupted", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from jaxrl import atomic
+from jaxrl.cache import enable_compilation_cache
 from jaxrl.cli.compare import compare
 from jaxrl.cli.dataset import dataset
-from jaxrl.cli.options import merged, parse, values_of
+from jaxrl.cli.options import check_seed, merged, parse, values_of
 from jaxrl.cli.report import render_html, report
 from jaxrl.errors import UsageError
 
@@ -152,6 +152,7 @@ def evaluate(arguments: list[str]) -> int:
     options = parse(EvalOptions, arguments, "jaxrl eval", "Evaluate the policy of a run.")
     if options.episodes < 1:
         raise UsageError(f"--episodes must be at least 1, got {options.episodes}")
+    check_seed(options.seed)
     enable_compilation_cache()
     import jax
 
@@ -187,6 +188,7 @@ class RenderOptions:
 def render(arguments: list[str]) -> int:
     """`jaxrl render RUN [options]`; exit code 1 if no OpenGL library is there."""
     options = parse(RenderOptions, arguments, "jaxrl render", "Film the policy of a run.")
+    check_seed(options.seed)
     enable_compilation_cache()
     from jaxrl.train.results import load, write_video
 
@@ -275,19 +277,6 @@ def doctor(arguments: list[str]) -> int:
     for name, value in lines.items():
         print(f"{name:<18} {value}")
     return 0
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs in ~/.cache/jaxrl, unless JAX_COMPILATION_CACHE_DIR says otherwise.
-
-    Programs with a host callback, and so those with native physics, are kept from jax 0.12 on.
-    """
-    import jax
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-        jax.config.update("jax_compilation_cache_dir", str(home / "jaxrl" / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 COMMANDS = {

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxrl.cli.options import parse
+from jaxrl.cache import enable_compilation_cache
+from jaxrl.cli.options import check_seed, parse
 from jaxrl.errors import UsageError
 
 HEAD = ("quality", "policy of step", "transitions", "episodes", "return", "TQ", "SACo", "file")
@@ -50,8 +51,7 @@ def dataset(arguments: list[str]) -> int:
         raise UsageError("--quality and --mix take at least one name")
     if options.rows is not None and options.rows < 1:
         raise UsageError(f"--rows must be at least 1, got {options.rows}")
-    if options.seed < 0 or options.seed >= 2**32:
-        raise UsageError(f"--seed must be in [0, 2^32), got {options.seed}")
+    check_seed(options.seed)
     if options.out is not None and len(qualities) > 1 and "{quality}" not in options.out:
         raise UsageError(
             f"--out {options.out} is one place for {len(qualities)} datasets; put {{quality}} in it"
@@ -80,8 +80,6 @@ def _target(options: DatasetOptions, quality: str, env_id: str) -> Path:
 
 def _make(options: DatasetOptions, targets: dict[Any, Path]) -> None:
     """Writes each dataset and prints a table."""
-    from jaxrl.cli.commands import enable_compilation_cache
-
     enable_compilation_cache()
     import numpy as np
 

@@ -55,12 +55,18 @@ def merged(name: str, positional: dict[str, str], **groups: Any) -> type:
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
+def check_seed(seed: int) -> None:
+    """Raises `UsageError` for a seed that jax's keys do not take."""
+    if seed < 0 or seed >= 2**32:
+        raise UsageError(f"--seed must be in [0, 2^32), got {seed}")
+
+
 def _itself(value: T) -> T:
     return value
 
 
-RULE = re.compile(r"[-─]{3}|╭")
-"""Part of a line of tyro's message that is drawn, not said."""
+RULE = re.compile(r"^\s*[│├]?\s*[-─]{3}|╭")
+"""Beginning of a line of tyro's message that is drawn, not said."""
 
 IN_WORDS = {"INT": "a whole number", "FLOAT": "a number"}
 
@@ -90,7 +96,7 @@ def _one_line(message: str, arguments: list[str], prog: str) -> str:
     elif found := re.match(r"Missing from .*?: (\S+) (.*)\(required\)", said):
         said = f"{found[1]} is missing: {found[2].strip(' .')}"
     said = re.sub(r"^Error parsing \w+: ", "", said)  # a dataclass refused; its words are enough
-    if said[1].islower():
+    if said[1:2].islower():
         said = said[0].lower() + said[1:]
     return f"{said} ({prog} --help says more)"
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxrl import atomic
+from jaxrl.cache import enable_compilation_cache
 from jaxrl.cli.options import parse
 from jaxrl.errors import UsageError
 from jaxrl.report import page, published
@@ -58,6 +59,7 @@ def report(arguments: list[str]) -> int:
         return _documents(options)
     if options.check:
         raise UsageError("--check is for documents: leave out --out and --figures")
+    _check_places(options)
     runs = collect(options.runs, options.metric, options.count_unfinished)
     references = given_references(options.reference, runs)
     summary = Summary(tuple(runs), references, options.metric)
@@ -67,13 +69,24 @@ def report(arguments: list[str]) -> int:
     if options.figures is not None:
         _write_figures(options.figures, summary, options, theirs)
     if options.out is not None:
-        if options.out.is_dir() or not options.out.parent.is_dir():
-            raise UsageError(f"--out {options.out} is no file that can be written")
         media = _media(summary, options.record) if options.media else []
         page.write(options.out, summary, options.title, options.metric, theirs, media)
         size = options.out.stat().st_size / 1e6
         print(f"report   {options.out} ({len(runs)} runs, {len(media)} playbacks, {size:.1f} MB)")
     return 0
+
+
+def _check_places(options: ReportOptions) -> None:
+    """Raises `UsageError` if page or figures cannot be written, before any run is read."""
+    if options.out is not None:
+        if options.out.is_dir():
+            raise UsageError(f"--out {options.out} is a folder; give a file")
+        atomic.check_folder(options.out)
+    if options.figures is not None:
+        if not options.format:
+            raise UsageError("--format is empty; give png, svg or both")
+        if options.figures.exists() and not options.figures.is_dir():
+            raise UsageError(f"--figures {options.figures} is no folder")
 
 
 def _documents(options: ReportOptions) -> int:
@@ -114,10 +127,6 @@ def _write_figures(
 ) -> None:
     from jaxrl.report import plots, tables
 
-    if not options.format:
-        raise UsageError("--format is empty; give png, svg or both")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--figures {folder} is no folder")
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {
         "curves_steps": plots.curves(summary, options.metric, theirs),
@@ -154,8 +163,6 @@ def _media(summary: Summary, record: bool) -> list[tuple[Run, dict[str, Any]]]:
 
 
 def _record(path: Path) -> None:
-    from jaxrl.cli.commands import enable_compilation_cache
-
     enable_compilation_cache()
     from jaxrl.train.results import load, write_playback
 

@@ -235,6 +235,8 @@ def _origin(config: dict[str, Any]) -> list[str]:
         notes.append("commit unknown")
     elif commit.endswith("+"):
         notes.append("uncommitted changes")
+    for resumed in config.get("resumed", []):
+        notes.append(f"from step {resumed['global_step']:,} on of commit {resumed['git_commit']}")
     return notes
 
 

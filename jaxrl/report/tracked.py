@@ -53,9 +53,15 @@ def read(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
       UsageError: the file is damaged, or lacks its command or commit.
     """
     try:
-        config, *metrics = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
     except ValueError as error:
         raise UsageError(f"{path} is no tracked run: {error}") from None
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, dict):
+            raise UsageError(f"{path} is no tracked run: line {number} is no JSON object")
+    if not lines:
+        raise UsageError(f"{path} is no tracked run: it is empty")
+    config, *metrics = lines
     _check(config, path)
     return config, metrics
 
@@ -80,8 +86,6 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _check(config: dict[str, Any], path: Path) -> None:
-    if not isinstance(config, dict):
-        raise UsageError(f"{path} is no tracked run: its first line is no configuration")
     for key in ("command", "git_commit"):
         if config.get(key) in (None, "", "unknown"):
             raise UsageError(f"{path}: a tracked run needs its {key}, and this one has none")

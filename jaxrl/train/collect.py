@@ -178,7 +178,7 @@ class Source:
         found = {
             int(line["global_step"]): float(line["eval/return_mean"])
             for line in self.folder.metrics()
-            if "eval/return_mean" in line
+            if isinstance(line.get("eval/return_mean"), float | int)
         }
         folders = (self.folder.policies, self.folder.checkpoints)
         kept = {s: r for s, r in found.items() if any((f / str(s)).is_dir() for f in folders)}

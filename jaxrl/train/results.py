@@ -85,7 +85,7 @@ def finish(
     try:
         media.save_curve(evaluations, curve, title, unit)
         drawn = str(curve)
-    except OSError as reason:  # a full disk
+    except (OSError, ValueError) as reason:  # a full disk; no evaluation in a damaged log
         drawn = f"not written: {reason}"
     lines = [f"return   {result.return_mean:.1f} at the last evaluation", f"curve    {drawn}"]
     if result.finished and video:
@@ -158,14 +158,15 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
         options = {name: settings[name] for name in ENV_OPTIONS}
         options["num_instances"] = episodes
         own = make(config["env_id"], **options)
-    except (KeyError, TypeError) as error:
-        version = config.get("versions", {}).get("jaxrl", "unknown")
-        raise UsageError(
-            f"{path}/config.json is of another version of jaxrl ({version}): {error}"
-        ) from None
+        agent = agents.bound(agent, own.spec).canonical()
+        template = jax.eval_shape(lambda key: agent.init(key, own.spec), jax.random.key(0))
     except UsageError as error:
         raise UsageError(f"{path}/config.json: {error}") from error
-    agent = agents.bound(agent, own.spec).canonical()
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise UsageError(
+            f"{path}/config.json is damaged or of another version of jaxrl: {said}"
+        ) from error
     env = make(task, **options) if task else own
     sizes = ("observation_size", "action_size")
     for name in sizes:
@@ -182,6 +183,5 @@ def load(path: Path, episodes: int, step: int | None = None, task: str | None = 
         found, arrays, _ = checkpoints.newest(("agent",), console.say, step)
     finally:
         checkpoints.close()
-    template = jax.eval_shape(lambda key: agent.init(key, own.spec), jax.random.key(0))
     state = from_arrays(template, arrays["agent"])
     return Trained(folder, found, agent, state, Evaluator(env, episodes))

@@ -20,6 +20,7 @@ from jaxrl import atomic
 from jaxrl.envs import taskfile
 from jaxrl.errors import UsageError
 from jaxrl.report.runs import read_config, read_lines
+from jaxrl.report.tracked import code_hash
 
 try:
     import fcntl
@@ -105,6 +106,7 @@ class RunFolder:
             ) from None
         except OSError as error:  # some network file systems know no locks
             print(f"{self.path} cannot be locked against a second process: {error}", flush=True)
+        atomic.sweep(self.path)
         lock.truncate(0)
         lock.write(f"process {os.getpid()} on {platform.node()}\n")
         lock.flush()
@@ -117,9 +119,12 @@ class RunFolder:
             self._lock = None
 
     def _clear(self) -> None:
-        """Deletes all but the lock; config.json last, so that what a kill leaves is still a run."""
+        """Deletes all but the lock: first, at once, the checkpoints, that no resume takes them up;
+        config.json last, so that what a kill leaves is still a run."""
         last = self.path / CONFIG
-        for child in self.path.iterdir():
+        if self.checkpoints.exists():
+            self.checkpoints.rename(self.path / f".checkpoints.{os.getpid()}")
+        for child in list(self.path.iterdir()):
             if child.is_dir() and not child.is_symlink():
                 shutil.rmtree(child)
             elif child.name not in (CONFIG, LOCK):
@@ -144,6 +149,18 @@ class RunFolder:
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes config.json."""
         atomic.write_text(self.path / CONFIG, json.dumps(config, indent=2, default=str) + "\n")
+
+    def note_commit(self, step: int, commit: str) -> str:
+        """Adds the code that goes on from `step` to config.json if it is another than before;
+        returns what to say of it, or ""."""
+        config = self.config()
+        resumed = config.get("resumed", [])
+        before = (resumed[-1] if resumed else config).get("git_commit", "unknown")
+        if commit == before:
+            return ""
+        config["resumed"] = [*resumed, {"global_step": step, "git_commit": commit}]
+        self.write_config(config)
+        return f"the code is of commit {commit[:9]}, and was of {before[:9]} until here"
 
     def config(self, needed: Sequence[str] = ()) -> dict[str, Any]:
         """Reads config.json, which has all keys of `needed`.
@@ -170,8 +187,11 @@ class MetricsWriter:
     def __init__(self, folder: RunFolder, after: int = -1, wandb_config: dict | None = None):
         from tensorboardX import SummaryWriter
 
-        kept = [line for line in folder.metrics() if line["global_step"] <= after]
         path = folder.path / "metrics.jsonl"
+        lines, damaged = read_lines(path)
+        if damaged and after >= 0:
+            print(f"{folder.path}: {damaged}", flush=True)
+        kept = [line for line in lines if line["global_step"] <= after]
         atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
         self._tensorboard = SummaryWriter(str(folder.path / "tb"), purge_step=after + 1)
@@ -225,14 +245,16 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str:
     """Commit of the source tree, with "+" if it has changes but for results of benchmarks, which
-    compute nothing; "unknown" outside a checkout."""
-    folder = Path(__file__).parent
+    compute nothing; "unknown" outside a checkout, such as in an environment that lies in the
+    checkout of something else."""
+    folder, ours = Path(__file__).parent, Path(__file__).name
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", ours)
         commit = git("rev-parse", "HEAD")
         source = (":/", ":(exclude,top)benchmarks/results")
         changes = git("status", "--porcelain", "--untracked-files=no", "--", *source)
@@ -272,6 +294,7 @@ def describe(agent_name: str, agent: Any, env_id: str, config: Any) -> dict[str,
         "exp_name": agent_name,
         "seed": config.seed,
         "command": command_line(),
+        **_script(),
         "agent": {f.name: _plain(getattr(agent, f.name)) for f in dataclasses.fields(agent)},
         "run": {name: _plain(value) for name, value in fields.items()},
         "git_commit": git_commit(),
@@ -291,6 +314,13 @@ def command_line() -> str:
     program = Path(sys.argv[0])
     ours = program.name == "jaxrl" or program.parent.name == "jaxrl"  # or python -m jaxrl
     return shlex.join(["jaxrl", *sys.argv[1:]] if ours else ["python", *sys.argv])
+
+
+def _script() -> dict[str, str]:
+    """Hash of the script that was started, which may be no file of the commit's."""
+    script = Path(sys.argv[0])
+    is_script = script.suffix == ".py" and script.name != "__main__.py" and script.is_file()
+    return {"script_hash": code_hash([script])} if is_script else {}
 
 
 def _plain(value: Any) -> Any:

@@ -139,6 +139,7 @@ class Run:
             after = -1
             if self.config.resume and self.checkpoints.steps():
                 after = self._restore()
+                _tell(self.folder.note_commit(after, described["git_commit"]))
             else:
                 self.state = self._first_state()
             if self.policies is not None:

@@ -96,7 +96,7 @@ def test_d4rl(tmp_path, case):
 
 def test_the_plain_form_of_ogbench_has_next_observations_of_the_same_size(tmp_path):
     path = samples.npz(tmp_path / "x.npz", **{**PLAIN, **D4RL["another size"][0]})
-    with pytest.raises(UsageError, match="next_observations have 1 columns, observations have 3$"):
+    with pytest.raises(UsageError, match=r"next_observations have 1 columns, observations have 3$"):
         samples.read(path)
 
 

@@ -224,6 +224,8 @@ def test_runs_of_other_datasets_are_apart_and_count_updates(tmp_path):
         ("empty", "empty holds no run"),
         ("text.txt", r"text\.txt is no run"),
         ("bad.jsonl", r"bad\.jsonl is no tracked run"),
+        ("number.jsonl", r"number\.jsonl is no tracked run: line 2 is no JSON object"),
+        ("nothing.jsonl", r"nothing\.jsonl is no tracked run: it is empty"),
         ("no_commit.jsonl", "needs its git_commit"),
         ("broken", r"broken/config\.json cannot be read"),
         ("foreign", r"foreign/config\.json is no run's: it has no env_id and no exp_name"),
@@ -233,6 +235,8 @@ def test_what_is_no_run_is_named(tmp_path, name, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("x")
     (tmp_path / "bad.jsonl").write_text("{")
+    (tmp_path / "number.jsonl").write_text('{"command": "x", "git_commit": "y"}\n5\n')
+    (tmp_path / "nothing.jsonl").write_text("")
     (tmp_path / "no_commit.jsonl").write_text('{"command": "x"}\n')
     for folder, text in (("broken", "{"), ("foreign", "{}")):
         (tmp_path / folder).mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -13,8 +14,11 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.record_writer import masked_crc32c
 
+from jaxrl.agents.gqn import GQN
 from jaxrl.cli import main
 from jaxrl.errors import UsageError
+from jaxrl.train import runlog
+from jaxrl.train.config import TrainConfig
 from jaxrl.train.runlog import MetricsWriter, RunFolder
 from tests.train import runs
 
@@ -177,6 +181,50 @@ def test_an_overwriting_that_is_cut_short_leaves_a_run(tmp_path, monkeypatch):
     monkeypatch.undo()
     RunFolder.create(run, overwrite=True).close()
     assert [path.name for path in run.iterdir()] == [".lock"]
+
+
+def test_a_resume_takes_nothing_up_after_an_overwriting_that_is_cut_short(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    (run / "checkpoints" / "100").mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    monkeypatch.setattr("shutil.rmtree", lambda *arguments: sys.exit("killed"))
+    with pytest.raises(SystemExit):
+        RunFolder.create(run, overwrite=True)
+    monkeypatch.undo()
+    folder = RunFolder.open(run)
+    assert not folder.checkpoints.exists()
+    folder.lock()
+    assert sorted(path.name for path in run.iterdir()) == [".lock", "config.json"]
+
+
+def test_the_commit_is_that_of_our_sources_only(tmp_path, monkeypatch):
+    """And not of a checkout of something else, in which an environment holds the package."""
+    import shutil
+
+    shutil.copy(runlog.__file__, tmp_path / "runlog.py")
+    (tmp_path / "theirs.txt").write_text("")
+    monkeypatch.setattr(runlog, "__file__", str(tmp_path / "runlog.py"))
+    assert runlog.git_commit() == "unknown"
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["init", "-q"], ["add", "theirs.txt"], [*who, "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert runlog.git_commit() == "unknown"
+    for words in (["add", "runlog.py"], [*who, "commit", "-qm", "y"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    assert len(runlog.git_commit()) == 40
+
+
+def test_a_script_is_recorded_by_its_content(run, tmp_path, monkeypatch):
+    config = json.loads((run / "config.json").read_text())
+    assert "script_hash" not in config
+    script = tmp_path / "mine.py"
+    found = []
+    for text in ("x = 1\n", "x = 2\n"):
+        script.write_text(text)
+        monkeypatch.setattr(sys, "argv", [str(script)])
+        described = runlog.describe("gqn", GQN(), "probe-both", TrainConfig())
+        found.append(described["script_hash"])
+    assert found[0] != found[1]
 
 
 def test_a_folder_that_cannot_be_made_is_bad_input(tmp_path):

@@ -4,9 +4,10 @@
     python benchmarks/diffusion.py exact        what the samplers draw with the data's own denoiser
     python benchmarks/diffusion.py cost [AGENT ...]    milliseconds beside bare matrix products
     python benchmarks/diffusion.py run [PATTERN]   makes datasets and trains offline what is missing
+    python benchmarks/diffusion.py datasets     what the datasets hold, once `run` has made them
     python benchmarks/diffusion.py report       the table of what is there
 
-`modes`, `cost` (as cost_AGENT) and `report` (as offline) write benchmarks/results/diffusion/
+`modes`, `cost` (as cost_AGENT), `datasets` and `report` (as offline) write benchmarks/results/diffusion/
 NAME.json, and `modes` docs/images/diffusion_modes.png. How runs are resumed, kept and counted:
 benchmarks/cells.py.
 """
@@ -176,6 +177,8 @@ if __name__ == "__main__":
                 cost(kind)
         case ["run", *pattern] if len(pattern) < 2:
             offline_cells.run(*pattern)
+        case ["datasets"]:
+            offline_cells.describe()
         case ["report"]:
             offline_cells.report()
         case _:

@@ -11,6 +11,8 @@ import numpy as np
 from cells import ROOT
 
 from jaxrl import atomic, stats
+from jaxrl.data.files import open_dataset
+from jaxrl.data.rows import LAST
 
 SUITE = "diffusion"
 UPDATES = 100_000
@@ -82,6 +84,23 @@ def make(task: str) -> None:
             # All that the run had seen until its medium policy, which may be fewer.
             rows = [] if quality == "medium-replay" else ["--rows", str(ROWS)]
             _jaxrl(["dataset", folder, "--quality", quality, *rows])
+
+
+def describe() -> None:
+    """Prints what the datasets hold, and writes it as JSON."""
+    rows = []
+    for task in SOURCES:
+        for quality in QUALITIES:
+            with open_dataset(ROOT / dataset(task, quality)) as opened:
+                about, ends = opened.about, opened.plan.flags & LAST > 0
+            row = {"task": task, "quality": quality, "episodes": int(ends.sum())}
+            row |= {"transitions": int(len(ends) - ends.sum()), "policy": about["policy_step"]}
+            row |= {name: about[name] for name in ("tq", "saco", "saco_parts")}
+            row |= {name: about[name] for name in ("random_return", "expert_return")}
+            row |= {"command": about["command"], "commit": about["git_commit"]}
+            rows.append(row)
+            print(f"{task:<14}{quality:<15}TQ {row['tq']:.2f}   SACo {row['saco']:.2f}")
+    atomic.write_json(cells.RESULTS / SUITE / "datasets.json", {"rows": rows})
 
 
 def run(pattern: str = "*") -> None:

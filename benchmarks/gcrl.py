@@ -40,7 +40,7 @@ AGENTS = {
     "sac-her": ("sac", "--hindsight future"),
 }
 """Ours: agent and options; "crl-random" trains half of the policy's batch on goals of other rows;
-"crl-peer" is JaxGCRL's code, setting by setting; "crl-dot" has SGCRL's settings, but a new goal in
+"crl-peer" has the settings of JaxGCRL's code; "crl-dot" has SGCRL's settings, but a new goal in
 every episode; "random" acts uniformly at random, its last block aside: for pictures of where it
 gets, as evaluations are of the untrained policy."""
 

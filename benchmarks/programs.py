@@ -2,7 +2,8 @@
 
 Two versions of this code base that lower a run's functions to the same programs (StableHLO) compute
 the same, however their files differ; an option that is added and not used changes nothing. What
-runs on the host, where no program says it (the engine, how starts are drawn), is hashed as source.
+runs on the host, where no program says it (the engine, how starts are drawn), is hashed as source;
+what reads a dataset is not, whose checksum a run keeps.
 Programs of two versions of jax cannot be compared, so the hash names jax's.
 """
 

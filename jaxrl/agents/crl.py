@@ -58,7 +58,8 @@ class CRL:
     """Target entropy in nats per action dimension (JaxGCRL's code)."""
     mortal: bool = static(True)
     """After a termination no goal is achieved any more, so that ending early makes goals unlikely;
-    JaxGCRL's law of future goals stops at the end and does not tell."""
+    JaxGCRL's law of future goals stops at the end and does not tell. Without effect with the
+    `forward` loss, which compares goals and not states."""
     random_goals: float = 0.0
     """Share of the policy's batch whose goals are those of other rows (SGCRL: half)."""
     energy: Literal["l2", "squared_l2", "dot", "cosine"] = static("l2")

@@ -8,8 +8,8 @@
     python benchmarks/diffusion.py report       the table of what is there
 
 `modes`, `cost` (as cost_AGENT), `datasets` and `report` (as offline) write NAME.json in
-benchmarks/results/diffusion/, and `modes` docs/images/diffusion_modes.png. How runs are resumed, kept
-and counted: benchmarks/cells.py.
+benchmarks/results/diffusion/, and `modes` docs/images/diffusion_modes.png. How runs are resumed,
+kept and counted: benchmarks/cells.py.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ MAZE = (
 )
 SMALL = {"crl": "--width 64", "sac": "--widths 64 64"}
 """Networks for point mazes, which need no larger ones."""
-SPIRAL = "--eval-every 10000 --eval-episodes 100"
+SPIRAL = "--eval-every 20000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
     "--chunk-steps 5120 --eval-episodes 100"
@@ -99,7 +99,7 @@ class Cell:
 
 
 MAZES = {"point-umaze": 51_200, "point-medium": 102_400}
-WOUND, REACH, FAR = 100_000, 2_000_128, 5_000_192
+WOUND, REACH, FAR = 1_000_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
 REACH_LOOP = f"{LARGE} --eval-every 100096"
 FAR_LOOP = f"{LARGE} --eval-every 250112"
@@ -123,7 +123,7 @@ CELLS = [
     Cell("pusher-easy", "crl-peer", REACH, PEER_LOOP),
     Cell("ant-umaze", "crl", FAR, FAR_LOOP),
     Cell("ant-ball", "crl", FAR, FAR_LOOP),
-    Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4"),
+    Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4 --capacity 5120000"),
 ]
 """In the order in which they are trained."""
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jaxrl import __version__
 from jaxrl.errors import UsageError
 
 HELP = """\
@@ -24,6 +25,8 @@ usage: jaxrl COMMAND ...
   report RUN...      results, curves and policies of runs as one page, figures or tables
   envs               list the tasks
   doctor             print engine, threads, devices, cache and versions
+
+  --version          print the version
 """
 
 INTERRUPTED = 75
@@ -34,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] in (["-h"], ["--help"]):
         print(HELP, end="")
+        return 0
+    if arguments == ["--version"]:
+        print(f"jaxrl {__version__}")
         return 0
     from jaxrl.cli import commands
 

@@ -138,10 +138,10 @@ def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     block = loop.block_steps
     if config.steps % block:
         low = config.steps // block * block
-        near = " or ".join(f"{n:_}" for n in (low, low + block) if n)
+        near = f"the nearest are {low:_} or {low + block:_}" if low else f"the nearest is {block:_}"
         raise UsageError(
             f"--steps {config.steps:_} is no multiple of {block} (num_envs {config.num_envs}, one "
-            f"update per {config.env_steps_per_update} steps); the nearest are {near}"
+            f"update per {config.env_steps_per_update} steps); {near}"
         )
     if config.capacity < agent.batch_size:
         raise UsageError(

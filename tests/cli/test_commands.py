@@ -36,6 +36,11 @@ def printed(capsys, *arguments, code=0):
     return said.out.splitlines()
 
 
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxrl {jaxrl.__version__}\n"
+
+
 def test_help_names_every_command(capsys):
     told = "\n".join(printed(capsys, "--help"))
     for command in commands.COMMANDS:

@@ -11,6 +11,12 @@ class UsageError(ValueError):
     it alone and exits with 2."""
 
 
+def check_seed(seed: int) -> None:
+    """Raises `UsageError` for a seed that jax's keys do not take."""
+    if seed < 0 or seed >= 2**32:
+        raise UsageError(f"--seed must be in [0, 2^32), got {seed}")
+
+
 @contextlib.contextmanager
 def exit_on_bad_input() -> Iterator[None]:
     """For scripts: ends the program with the one line and exit code 2."""

@@ -14,9 +14,9 @@ from jaxrl import atomic
 from jaxrl.cache import enable_compilation_cache
 from jaxrl.cli.compare import compare
 from jaxrl.cli.dataset import dataset
-from jaxrl.cli.options import check_seed, merged, parse, values_of
+from jaxrl.cli.options import merged, parse, values_of
 from jaxrl.cli.report import render_html, report
-from jaxrl.errors import UsageError
+from jaxrl.errors import UsageError, check_seed
 
 if TYPE_CHECKING:
     from jaxrl.train.config import RunConfig

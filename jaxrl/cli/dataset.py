@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxrl.cache import enable_compilation_cache
-from jaxrl.cli.options import check_seed, parse
-from jaxrl.errors import UsageError
+from jaxrl.cli.options import parse
+from jaxrl.errors import UsageError, check_seed
 
 HEAD = ("quality", "policy of step", "transitions", "episodes", "return", "TQ", "SACo", "file")
 

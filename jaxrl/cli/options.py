@@ -55,12 +55,6 @@ def merged(name: str, positional: dict[str, str], **groups: Any) -> type:
     return dataclasses.make_dataclass(name, fields, frozen=True)
 
 
-def check_seed(seed: int) -> None:
-    """Raises `UsageError` for a seed that jax's keys do not take."""
-    if seed < 0 or seed >= 2**32:
-        raise UsageError(f"--seed must be in [0, 2^32), got {seed}")
-
-
 def _itself(value: T) -> T:
     return value
 

@@ -200,7 +200,8 @@ def _checked_start(function: Callable) -> Callable:
         if not isinstance(arrays, dict):
             raise UsageError(f"start must return a dict, {{}} if nothing is to keep, got {arrays}")
         shapes = {name: list(np.shape(value)) for name, value in arrays.items()}
-        first.append(shapes)
+        if not first:
+            first.append(shapes)
         if shapes != first[0]:
             raise UsageError(f"start must return the same shapes always: {first[0]}, then {shapes}")
         return arrays

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxrl.envs.core import Env
 from jaxrl.envs.goal.common import GoalReward
-from jaxrl.errors import UsageError
+from jaxrl.errors import UsageError, check_seed
 from jaxrl.memory import available_bytes
 from jaxrl.train.online import OnlineLoop
 
@@ -81,8 +81,7 @@ class RunConfig:
             value = getattr(self, name)
             if value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-        if self.seed < 0 or self.seed >= 2**32:
-            raise UsageError(f"--seed must be in [0, 2^32), got {self.seed}")
+        check_seed(self.seed)
         if not self.checkpoint_minutes > 0:
             raise UsageError(
                 f"--checkpoint-minutes must be positive, got {self.checkpoint_minutes}"

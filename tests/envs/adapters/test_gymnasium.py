@@ -14,7 +14,7 @@ from jaxrl.envs.rendering import RenderingUnavailable  # noqa: E402
 from jaxrl.errors import UsageError  # noqa: E402
 
 
-@pytest.mark.parametrize("name", ["point-umaze", "reacher-goal", "cartpole-swingup"])
+@pytest.mark.parametrize("name", ["point-umaze", "reacher-goal", "ant-goal", "cartpole-swingup"])
 def test_gymnasium_accepts_it(name):
     from gymnasium.utils.env_checker import check_env
 

@@ -89,7 +89,7 @@ class Cell:
     @property
     def name(self) -> str:
         """File name."""
-        return f"{self.task}_{self.agent}_s{self.seed}"
+        return f"{self.task.replace('/', '-')}_{self.agent}_s{self.seed}"
 
     def arguments(self) -> list[str]:
         """What follows `jaxrl`."""
@@ -116,6 +116,8 @@ CELLS = [
     Cell("point-spiral", "random", 100_000, f"{SPIRAL} --num-envs 8"),
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("ant-goal", "crl-random", FAR, FAR_LOOP),
+    *(Cell("brax/ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),
     Cell("reacher-goal", "crl-peer", REACH, PEER_LOOP),
@@ -151,7 +153,8 @@ def report() -> None:
         row = {"task": task, "agent": agent, **mean, "success": str(estimate)}
         row |= {"low": estimate.low, "untrained": float(np.mean([r["untrained"] for r in runs]))}
         row |= {"published": PUBLISHED.get((task, agent), ""), "steps": runs[0]["steps"]}
-        row |= {"physics": "native (MuJoCo)", "hours": float(np.mean([r["hours"] for r in runs]))}
+        physics = "spring (brax)" if task.startswith("brax/") else "native (MuJoCo)"
+        row |= {"physics": physics, "hours": float(np.mean([r["hours"] for r in runs]))}
         row |= {"command": runs[0]["command"]}
         row |= {"commit": cells.commits(run["commit"] for run in runs)}
         row |= {"runs": runs}

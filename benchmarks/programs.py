@@ -25,7 +25,7 @@ from jaxrl import agents
 from jaxrl.agents._offline import Statistics
 from jaxrl.cli.commands import parse_train
 from jaxrl.envs.goal.options import DOMAINS
-from jaxrl.envs.registry import goal_tasks
+from jaxrl.envs.registry import brax_tasks, goal_tasks
 from jaxrl.replay.ring import Rows
 from jaxrl.replay.stored import gather
 from jaxrl.report.tracked import code_hash
@@ -137,7 +137,9 @@ def host_code(task: str) -> str:
     """Hash of the source of the engine, the task and its starts."""
     envs = PACKAGE / "envs"
     domain = task.split("-")[0]
-    if task in goal_tasks():
+    if task in brax_tasks():
+        own = [envs / "adapters" / "brax.py", *goal_files(task.removeprefix("brax/"))]
+    elif task in goal_tasks():
         own = goal_files(task)
     else:
         own = [envs / "probe.py" if domain == "probe" else envs / "suite" / f"{domain}.py"]

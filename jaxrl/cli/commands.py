@@ -236,17 +236,18 @@ def envs(arguments: list[str]) -> int:
     """`jaxrl envs`: every task with its sizes, its clock and the engines that can simulate it."""
     parse(NoOptions, arguments, "jaxrl envs", "List the tasks.")
     from jaxrl.envs.physics import engines
-    from jaxrl.envs.registry import goal_tasks, make, names, tasks
+    from jaxrl.envs.registry import brax_tasks, goal_tasks, make, names, tasks
 
     simulated = {**tasks(), **goal_tasks()}
+    engine = dict.fromkeys(brax_tasks(), "spring (brax)")
     sizes = f"{'observation':>12}{'actions':>9}{'period s':>10}{'steps':>7}"
     print(f"{'task':<26}{sizes}  engines")
     for name in names():
-        spec = make(name, "native").spec
+        spec = make(name, "auto" if name in engine else "native").spec
         print(
             f"{name:<26}{spec.observation_size:>12}{spec.action_size:>9}"
             f"{spec.control_dt:>10g}{spec.episode_length:>7}  "
-            + (engines.in_words(simulated[name]) if name in simulated else "-")
+            + (engines.in_words(simulated[name]) if name in simulated else engine.get(name, "-"))
         )
     print("\nThe speed of warp is unmeasured: no run on a GPU has been recorded yet.")
     return 0

@@ -44,6 +44,13 @@ def goal_tasks() -> dict:
     return options.goal_tasks()
 
 
+def brax_tasks() -> dict:
+    """Every task on brax's own physics by its name, `brax/domain-task`."""
+    from jaxrl.envs.adapters import brax
+
+    return brax.tasks()
+
+
 @functools.cache
 def probes() -> dict:
     """Probe environments by name: closed-form values, for tests of agents."""
@@ -54,7 +61,7 @@ def probes() -> dict:
 
 def names() -> list[str]:
     """All names that `make` takes, probes last."""
-    return [*sorted(tasks()), *sorted(goal_tasks()), *sorted(probes())]
+    return [*sorted(tasks()), *sorted(goal_tasks()), *sorted(brax_tasks()), *sorted(probes())]
 
 
 def make(
@@ -77,7 +84,7 @@ def make(
       name: `domain-task`, such as "walker-walk"; `jaxrl envs` lists them. Or `path/file.py:task`,
         a task of your own (`jaxrl.envs.taskfile`).
       physics: "native" (MuJoCo's C engine), "mjx" (MuJoCo XLA), "warp" (MuJoCo Warp) or "auto",
-        which picks by device (`jaxrl.envs.physics.engines.choose`).
+        which picks by device (`jaxrl.envs.physics.engines.choose`). Tasks `brax/...` bring theirs.
       num_instances: how many step together, over all seeds; sizes warp's buffers.
       start_slots: starts drawn ahead per instance, K (see `MujocoEnv`).
       action_cost: c_a in r - c_a * sum(a^2) / A.
@@ -108,20 +115,32 @@ def make(
         raise UsageError(f"options of starts, goals and ends do not apply to the probe {name}")
     if name in probes():
         env: Env = probes()[name]()
-    elif task := tasks().get(name) or goal_options.goal_task_named(name) or taskfile.load(name):
+    elif task := (
+        tasks().get(name)
+        or goal_options.goal_task_named(name)
+        or brax_tasks().get(name)
+        or taskfile.load(name)
+    ):
         if dense_reward:
             task = goal_options.with_dense_reward(task)
         if goal is not None:
             task = goal_options.with_goal(task, goal)
         if not terminate:
             task = dataclasses.replace(task, terminated=never)
-        kind = goal_options.FrozenStarts if frozen_starts else MujocoEnv
-        engine = engines.choose(task, physics)
-        env = kind(task, start_slots, engines.maker(task, engine, num_instances))
-        if engine == "warp":
-            from jaxrl.envs.overflow import CountOverflow
+        if name in brax_tasks():
+            from jaxrl.envs.adapters.brax import FrozenSpringEnv, SpringEnv
 
-            env = CountOverflow(env)
+            if physics != "auto":
+                raise UsageError(f"{name} runs on brax's spring physics: leave out {physics!r}")
+            env = (FrozenSpringEnv if frozen_starts else SpringEnv)(task, start_slots)
+        else:
+            kind = goal_options.FrozenStarts if frozen_starts else MujocoEnv
+            engine = engines.choose(task, physics)
+            env = kind(task, start_slots, engines.maker(task, engine, num_instances))
+            if engine == "warp":
+                from jaxrl.envs.overflow import CountOverflow
+
+                env = CountOverflow(env)
     else:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.0)
         raise UsageError(f"unknown task {name!r}; did you mean {', '.join(map(repr, near))}?")

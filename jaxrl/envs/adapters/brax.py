@@ -39,7 +39,7 @@ HIGHEST = 1.0  # m, height of the torso above which JaxGCRL's episodes terminate
 
 
 @struct.dataclass
-class SpringPhysics(Physics):
+class SpringPhysics(Physics):  # type: ignore[override]
     """What tasks read, and the state of the pipeline."""
 
     bodies: Array  # [L, 13] position (3), rotation (4), angular (3) and linear (3) velocity
@@ -72,8 +72,8 @@ class Spring:
             loaded = mjcf.loads(self._spec.to_xml())
         return loaded.tree_replace({"opt.timestep": TIME_STEP})
 
-    def step(self, physics: SpringPhysics, ctrl: Array) -> SpringPhysics:
-        """Physics after one control step under `ctrl` [nu]; unbatched."""
+    def step(self, physics: Physics, ctrl: Array) -> Physics:
+        """Physics (a `SpringPhysics`) after one control step under `ctrl` [nu]; unbatched."""
         return self._step(physics, ctrl)
 
     def _advance(self, physics: SpringPhysics, ctrl: Array) -> SpringPhysics:
@@ -88,7 +88,8 @@ class Spring:
             return pipeline.step(system, state, ctrl), None
 
         state, _ = jax.lax.scan(substep, state, None, length=self.substeps)
-        return physics.replace(
+        return dataclasses.replace(
+            physics,
             time=physics.time + self.substeps * TIME_STEP,
             qpos=state.q,
             qvel=state.qd,
@@ -125,12 +126,12 @@ class SpringEnv(MujocoEnv):
         spring = Spring(task.model(), task.control_dt)
         super().__init__(task, start_slots, lambda model, substeps: spring)
 
-    def _draw(self, key: np.ndarray, number: int) -> tuple[SpringPhysics, dict[str, np.ndarray]]:
+    def _draw(self, key: np.ndarray, number: int) -> tuple[Physics, dict[str, np.ndarray]]:
         physics, task = super()._draw(key, number)
         fields = {f.name: getattr(physics, f.name) for f in dataclasses.fields(physics)}
         links = len(np.unique(self.model.jnt_bodyid))
-        bodies = np.zeros((links, 13), np.float32)
-        return SpringPhysics(**fields, bodies=bodies, at_start=np.ones((), bool)), task
+        fields |= {"bodies": np.zeros((links, 13), np.float32), "at_start": np.ones((), bool)}
+        return SpringPhysics(**fields), task
 
 
 class FrozenSpringEnv(FrozenStarts, SpringEnv):

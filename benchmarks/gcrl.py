@@ -28,6 +28,7 @@ RESULTS = cells.RESULTS / SUITE
 AGENTS = {
     "crl": ("crl", ""),
     "crl-random": ("crl", "--random-goals 0.5"),
+    "crl-twice": ("crl", "--env-steps-per-update 8"),
     "crl-peer": ("crl", "--peer-settings code"),
     "crl-dot": (
         "crl",
@@ -40,6 +41,7 @@ AGENTS = {
     "sac-her": ("sac", "--hindsight future"),
 }
 """Ours: agent and options; "crl-random" trains half of the policy's batch on goals of other rows;
+"crl-twice" has twice JaxGCRL's updates per step;
 "crl-peer" has the settings of JaxGCRL's code; "crl-dot" has SGCRL's settings, but a new goal in
 every episode; "random" acts uniformly at random, its last block aside: for pictures of where it
 gets, as evaluations are of the untrained policy."""
@@ -69,6 +71,7 @@ PUBLISHED = {
         "ant-goal",
         "crl-peer",
     ): "replicated .33 at 50M; paper .76 at 50M, .70 at 11M (spring)",
+    ("brax/ant-goal", "crl-peer"): "replicated .33 at 50M; paper .76 at 50M, .70 at 11M",
     ("ant-umaze", "crl-peer"): "replicated .37 at 50M, .11 at 5M (spring)",
     ("ant-ball", "crl-peer"): "replicated .18 at 50M, .002 at 5M (spring)",
     ("reacher-goal", "crl-peer"): "replicated 1.0",
@@ -117,6 +120,7 @@ CELLS = [
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("ant-goal", "crl-random", FAR, FAR_LOOP),
     *(Cell("brax/ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    *(Cell("brax/ant-goal", "crl-twice", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),

@@ -1,13 +1,14 @@
-"""What goal-reaching runs learned, in pictures: distances, states visited on the way, films.
+"""What goal-reaching runs learned: distances, states visited on the way, films, how they act.
 
     python benchmarks/gcrl_pictures.py distances RUN     the learned distance to two goals
     python benchmarks/gcrl_pictures.py visited RUN...    visited states, and how success was found
     python benchmarks/gcrl_pictures.py films RUN...      an episode of the last policy of each
+    python benchmarks/gcrl_pictures.py acting RUN...     success of it, greedy and as it explores
 
 RUN is a run folder of benchmarks/gcrl.py, whose newest checkpoint is read (its replay too, so the
-capacity must have held every row, for all but films). Pictures go to docs/images/, films to
-docs/videos/, numbers to benchmarks/results/gcrl/{distances,visited,films}.json, with what they were
-computed from.
+capacity must have held every row, for the first two). Pictures go to docs/images/, films to
+docs/videos/, numbers to benchmarks/results/gcrl/{distances,visited,films,acting}.json, with what
+they were computed from.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ FRAMES = 6
 PHASES = 4
 """Panels of visited states: shares of the training."""
 SEED = 0
-"""Of a film's start and goal."""
+"""Of a film's start and goal, and of the episodes that are counted."""
+EPISODES = 500
+"""That are counted."""
 
 
 def provenance(trained: Trained) -> dict[str, Any]:
@@ -255,6 +258,18 @@ def films(paths: list[Path]) -> None:
     figure.savefig(IMAGES / "films.png")
 
 
+def acting(paths: list[Path]) -> None:
+    """Means over the same starts: of the last policy's mode, and of its samples."""
+    for run in paths:
+        trained = results.load(run, EPISODES)
+        row = {**provenance(trained), "step": trained.step, "episodes": EPISODES}
+        for kind, explore in (("greedy", False), ("exploring", True)):
+            key = jax.random.key(SEED)
+            found = trained.evaluator.returns(trained.agent, trained.state, key, explore)
+            row[kind] = {name: float(x.mean()) for name, x in sorted(found.items())}
+        keep("acting", trained.folder.path.name, row)
+
+
 def keep(kind: str, name: str, row: dict[str, Any]) -> None:
     """Adds a row to the numbers, and prints it."""
     file = cells.RESULTS / "gcrl" / f"{kind}.json"
@@ -273,5 +288,7 @@ if __name__ == "__main__":
             visited([Path(run) for run in runs])
         case ["films", *runs] if runs:
             films([Path(run) for run in runs])
+        case ["acting", *runs] if runs:
+            acting([Path(run) for run in runs])
         case _:
             sys.exit(__doc__)

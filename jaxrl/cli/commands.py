@@ -138,13 +138,15 @@ class EvalOptions:
 
     run: RunPath
     episodes: int = 10
-    """Greedy episodes, in parallel."""
+    """Episodes, in parallel."""
     seed: int = 0
     """Of the episodes' starts."""
     step: int | None = None
     """Checkpoint to load; the newest by default."""
     task: str | None = None
     """Another task of the same sizes, such as walker-run for a run of walker-walk."""
+    explore: bool = False
+    """Act as in training, by samples of the policy or with the agent's noise, and not greedily."""
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -160,9 +162,10 @@ def evaluate(arguments: list[str]) -> int:
 
     trained = load(options.run, options.episodes, options.step, options.task)
     key = jax.random.key(options.seed)
-    returns = trained.evaluator.returns(trained.agent, trained.state, key)
+    returns = trained.evaluator.returns(trained.agent, trained.state, key, options.explore)
     name = trained.evaluator.env.spec.name
-    print(f"{name}, checkpoint at step {trained.step:,}, {options.episodes} greedy episodes")
+    kind = "exploring" if options.explore else "greedy"
+    print(f"{name}, checkpoint at step {trained.step:,}, {options.episodes} {kind} episodes")
     for metric, values in returns.items():
         digits = 3 if metric.startswith(("success", "final")) else 1
         mean, std = f"{values.mean():8.{digits}f}", f"{values.std():.{digits}f}"

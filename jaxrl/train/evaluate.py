@@ -1,8 +1,9 @@
-"""Greedy evaluation: E fresh episodes in parallel, on instances and keys of its own."""
+"""Evaluation: E fresh episodes in parallel, on instances and keys of its own; greedy by default."""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import jax
@@ -31,16 +32,19 @@ class Evaluator:
         self._advance = jax.jit(self._advance_pure)
         self._record = jax.jit(self._record_pure)
 
-    def returns(self, agent: Any, agent_state: Any, key: Array) -> dict[str, np.ndarray]:
+    def returns(
+        self, agent: Any, agent_state: Any, key: Array, explore: bool = False
+    ) -> dict[str, np.ndarray]:
         """Metrics of each episode at its end, [E] each: "episode_return" and its kin, and for goal
-        tasks `GOAL_METRICS`."""
+        tasks `GOAL_METRICS`. Greedy, or as the agent acts to explore, from the same starts."""
         env = self._reset(jax.random.split(key, self.episodes))
+        noises = (jax.random.fold_in(key, i) if explore else None for i in itertools.count())
         done = jnp.zeros((self.episodes,), bool)
         final = {k: v for k, v in env.metrics.items() if k.startswith("episode_return")}
         if self.env.spec.goal is not None:
             final |= {name: jnp.zeros((self.episodes,)) for name in GOAL_METRICS}
         while not bool(done.all()):
-            env, done, final = self._advance(agent, agent_state, env, done, final)
+            env, done, final = self._advance(agent, agent_state, env, done, final, next(noises))
         return {name: np.asarray(value) for name, value in final.items()}
 
     def record(self, agent: Any, agent_state: Any, key: Array) -> list[EnvState]:
@@ -54,10 +58,18 @@ class Evaluator:
                 break
         return episode
 
-    def _advance_pure(self, agent: Any, agent_state: Any, env: EnvState, done: Array, final: Any):
-        def step(carry, _):
+    def _advance_pure(
+        self,
+        agent: Any,
+        agent_state: Any,
+        env: EnvState,
+        done: Array,
+        final: Any,
+        noise: Array | None = None,
+    ):
+        def step(carry, noise):
             env, done, final = carry
-            env = self._greedy(agent, agent_state, env)
+            env = self._act(agent, agent_state, env, noise)
             ends = env.last & ~done
             returns = {k: v for k, v in env.metrics.items() if k in final}
             returns = {k: jnp.where(ends, v, final[k]) for k, v in returns.items()}
@@ -66,19 +78,24 @@ class Evaluator:
                 final |= _near_goal(final, env.obs, ~done, self.env.spec.goal)
             return (env, done | env.last, final), None
 
-        return jax.lax.scan(step, (env, done, final), None, STEPS)[0]
+        noises = None if noise is None else jax.random.split(noise, STEPS)
+        return jax.lax.scan(step, (env, done, final), noises, STEPS)[0]
 
     def _record_pure(self, agent: Any, agent_state: Any, env: EnvState) -> EnvState:
         def step(env, _):
             visible = env.replace(start=(), key=())
             batch = jax.tree.map(functools.partial(jnp.expand_dims, axis=0), env)
-            batch = self._greedy(agent, agent_state, batch)
+            batch = self._act(agent, agent_state, batch)
             return jax.tree.map(lambda x: x[0], batch), visible
 
         return jax.lax.scan(step, env, None, self.env.spec.episode_length + 1)[1]
 
-    def _greedy(self, agent: Any, agent_state: Any, env: EnvState) -> EnvState:
-        action = agent.act(agent_state, env.obs, jax.random.key(0), explore=False)
+    def _act(
+        self, agent: Any, agent_state: Any, env: EnvState, noise: Array | None = None
+    ) -> EnvState:
+        """The next rows: exploring with the key `noise`, greedy without one."""
+        key = jax.random.key(0) if noise is None else noise
+        action = agent.act(agent_state, env.obs, key, explore=noise is not None)
         return jax.vmap(self.env.step)(env, agent.decode(action, self.env.spec))
 
 

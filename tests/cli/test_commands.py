@@ -95,6 +95,7 @@ def test_eval_is_a_function_of_run_seed_and_step(capsys, run):
     assert lines[1].split() == ["return", "1.0", "±", "0.0"]
     assert printed(capsys, "eval", run, "--episodes", "5") == lines
     assert "step 1,900" in printed(capsys, "eval", run, "--step", "1900")[0]
+    assert printed(capsys, "eval", run, "--explore")[0].endswith("10 exploring episodes")
 
 
 def test_eval_of_another_task_of_the_same_sizes(capsys, run):

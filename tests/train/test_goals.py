@@ -98,6 +98,31 @@ def test_success_is_any_step_and_the_distance_the_last():
     assert np.any(still["final_distance"][passed] > GOAL.radius)
 
 
+@struct.dataclass
+class Wanderer:
+    """Takes steps at random to explore, and stays where it is if greedy."""
+
+    def act(self, state, obs, key, explore):
+        steps = jax.random.uniform(key, (len(obs), 2), minval=-0.2, maxval=0.2)
+        return steps if explore else jnp.zeros_like(steps)
+
+    def decode(self, action, spec):
+        return action
+
+
+def test_exploring_draws_anew_at_every_step():
+    """For 2,000 steps, in several compiled pieces: who walks at random passes its goal sooner or
+    later; the same step again and again ends at a wall."""
+    evaluator = Evaluator(Square(length=2000), episodes=64)
+    key, nothing = jax.random.key(4), jnp.float32(0.0)
+    greedy = evaluator.returns(Wanderer(), nothing, key)
+    found = evaluator.returns(Wanderer(), nothing, key, explore=True)
+    assert greedy["success"].mean() < 0.2
+    assert found["success"].mean() > 0.9
+    again = evaluator.returns(Wanderer(), nothing, key, explore=True)
+    np.testing.assert_array_equal(again["final_distance"], found["final_distance"])
+
+
 def test_tasks_without_goals_have_no_such_metrics(tmp_path):
     run = runs.train(tmp_path / "run")
     assert not any("success" in name for row in runs.records(run) for name in row)

@@ -12,6 +12,7 @@ Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spr
 from __future__ import annotations
 
 import dataclasses
+import json
 import resource
 import sys
 import time
@@ -136,7 +137,8 @@ CELLS = [
 
 def report() -> None:
     """Prints the table and writes it as JSON: a row for each task and agent. A run's figures are
-    means of its last three evaluations, 100 episodes each; intervals are Student's, over
+    means of its last three evaluations, 100 episodes each; "exploring" is the success of its last
+    policy's samples, where `gcrl_pictures.py acting` counted it. Intervals are Student's over
     seeds, within 0 and 1."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for cell, config, metrics in cells.finished(SUITE, [c for c in CELLS if c.agent != "random"]):
@@ -146,16 +148,17 @@ def report() -> None:
         run |= {"curve": [[m["global_step"], m["eval/success"]] for m in metrics]}
         run |= {"hours": metrics[-1]["wall_time"] / 3600, "commit": config["git_commit"]}
         run |= {key: config[key] for key in ("versions", "device")}
+        run |= {"exploring": exploring(cell.name, config["git_commit"])}
         groups.setdefault((cell.task, cell.agent), []).append(run)
     rows = []
     for (task, agent), runs in groups.items():
         mean = {name: float(np.mean([run[name] for run in runs])) for name in FIGURES}
-        scores = stats.Scores.of({task: [run["success"] for run in runs]})
-        estimate = stats.aggregate(
-            scores, stats.mean, interval=len(runs) > 1, method="student", bounds=(0, 1)
-        )
-        row = {"task": task, "agent": agent, **mean, "success": str(estimate)}
-        row |= {"low": estimate.low, "untrained": float(np.mean([r["untrained"] for r in runs]))}
+        success = interval([run["success"] for run in runs])
+        row = {"task": task, "agent": agent, **mean, "success": str(success)}
+        explored = [run["exploring"] for run in runs]
+        if None not in explored:
+            row |= {"exploring": str(interval(explored))}
+        row |= {"low": success.low, "untrained": float(np.mean([r["untrained"] for r in runs]))}
         row |= {"published": PUBLISHED.get((task, agent), ""), "steps": runs[0]["steps"]}
         physics = "spring (brax)" if task.startswith("brax/") else "native (MuJoCo)"
         row |= {"physics": physics, "hours": float(np.mean([r["hours"] for r in runs]))}
@@ -166,11 +169,29 @@ def report() -> None:
     for row in rows:
         print(
             f"{row['task']:<14}{row['agent']:<10}{row['steps']:>10,}  success {row['success']:<32}"
-            f"at 0 {row['untrained']:.2f}  easy {row['success_easy']:.2f}  near "
+            f"exploring {row.get('exploring', '-'):<32}at 0 {row['untrained']:.2f}  "
+            f"easy {row['success_easy']:.2f}  near "
             f"{row['time_near_goal']:.1f}  {row['published']}"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
     atomic.write_json(RESULTS / "table.json", {"rows": rows})
+
+
+def interval(values: list[float]) -> stats.Estimate:
+    """Mean and Student's interval of shares, one per seed."""
+    scores = stats.Scores.of({"": values})
+    return stats.aggregate(
+        scores, stats.mean, interval=len(values) > 1, method="student", bounds=(0, 1)
+    )
+
+
+def exploring(run: str, commit: str) -> float | None:
+    """Success of the samples of the run's last policy, if it was counted."""
+    file = RESULTS / "acting.json"
+    counted = json.loads(file.read_text()).get(run) if file.exists() else None
+    if counted is None or counted["run_commit"] != commit:
+        return None
+    return counted["exploring"]["success"]
 
 
 def throughput() -> None:

@@ -2,8 +2,11 @@
 
 Options given beside it win. The run's length is not among them; nor are the peers' defects: the
 logsumexp is penalised on the loss's own axis (JaxGCRL: always among goals), and every episode has
-a new goal (JaxGCRL keeps an instance's first; `--frozen-starts` does that). The policy's last layer
-is the package's own: it starts in the middle where JaxGCRL's starts within about 0.1 of it.
+a new goal (JaxGCRL keeps an instance's first; `--frozen-starts` does that). Evaluations take the
+policy's mode, as JaxGCRL's code of today does; its paper's code sampled the policy
+(`deterministic_eval=False` in src/train.py of the branch anonymize-v2), as `jaxrl eval --explore`
+does. The policy's last layer is the package's own: it starts in the middle where JaxGCRL's starts
+within about 0.1 of it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 
 How runs are resumed, kept and counted: benchmarks/cells.py.
 
-Physics is MuJoCo's C engine (`native`). JaxGCRL's ant runs on brax's older `spring` physics.
+Physics is MuJoCo's C engine (`native`), but for tasks `brax/...`, which run on brax's older
+`spring` physics, as JaxGCRL's ant does.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def report() -> None:
         run |= {"curve": [[m["global_step"], m["eval/success"]] for m in metrics]}
         run |= {"hours": metrics[-1]["wall_time"] / 3600, "commit": config["git_commit"]}
         run |= {key: config[key] for key in ("versions", "device")}
-        run |= {"exploring": exploring(cell.name, config["git_commit"])}
+        run |= {"exploring": exploring(cell.name, config["git_commit"], run["steps"])}
         groups.setdefault((cell.task, cell.agent), []).append(run)
     rows = []
     for (task, agent), runs in groups.items():
@@ -185,11 +186,11 @@ def interval(values: list[float]) -> stats.Estimate:
     )
 
 
-def exploring(run: str, commit: str) -> float | None:
-    """Success of the samples of the run's last policy, if it was counted."""
+def exploring(run: str, commit: str, steps: int) -> float | None:
+    """Success of the samples of the run's last policy, that after `steps`, if it was counted."""
     file = RESULTS / "acting.json"
     counted = json.loads(file.read_text()).get(run) if file.exists() else None
-    if counted is None or counted["run_commit"] != commit:
+    if counted is None or (counted["run_commit"], counted["step"]) != (commit, steps):
         return None
     return counted["exploring"]["success"]
 

@@ -62,6 +62,10 @@ class CRL:
     `forward` loss, which compares goals and not states."""
     random_goals: float = 0.0
     """Share of the policy's batch whose goals are those of other rows (SGCRL: half)."""
+    commanded_goals: float = static(0.0)
+    """Share of the policy's batch, its last rows, whose goals are those that were commanded when
+    the rows were collected: so the policy learns what to do where it has failed, with the goal that
+    it failed to reach, while of hindsight goals none is ever beyond where it got to."""
     energy: Literal["l2", "squared_l2", "dot", "cosine"] = static("l2")
     """f(phi, psi). `l2` has the root, as the paper's; JaxGCRL's code calls it `norm`, and means
     `squared_l2` by `l2`."""
@@ -110,7 +114,7 @@ class CRL:
                 f"{self.batch_size}"
             )
         check_depth(self.depth)
-        _common.check_within(self, 0.0, 1.0, "discount", "random_goals")
+        _common.check_within(self, 0.0, 1.0, "discount", "random_goals", "commanded_goals")
 
     @property
     def n_step(self) -> int:
@@ -139,6 +143,7 @@ class CRL:
             commanded=self.commanded,
             batch_size=self.batch_size,
             mortal=self.mortal,
+            tell=self.commanded_goals > 0,
         )
 
     def init(self, key: Array, spec: EnvSpec) -> State:
@@ -258,10 +263,7 @@ class CRL:
           psi: representations of the batch's goals, [C, B, R].
         """
         observed, goal = _goals.split(batch.obs_tm1, self.commanded)
-        rolls = jnp.arange(len(goal)) < self.random_goals * len(goal)
-        rolls &= jnp.roll(batch.weight > 0, 1)  # the goal of a row that is no transition is none
-        goal = jnp.where(rolls[:, None], jnp.roll(goal, 1, axis=0), goal)
-        psi = jnp.where(rolls[:, None], jnp.roll(psi, 1, axis=1), psi)
+        goal, psi = self._policy_goals(state, batch, goal, psi)
         obs = batch.obs_tm1.at[:, slice(*self.commanded)].set(goal)
         action, log_prob = self._policy(params, state, obs).sample(key)
         phi = self._encode(state.critic, "phi", jnp.concatenate([observed, action], axis=-1))
@@ -270,6 +272,23 @@ class CRL:
         alpha = jnp.exp(state.log_alpha) if self.entropy else 0.0
         loss = jnp.mean(batch.weight * (alpha * log_prob - value))
         return loss, {"actor_loss": loss, "entropy": -jnp.mean(batch.weight * log_prob)}
+
+    def _policy_goals(
+        self, state: State, batch: Batch, goal: Array, psi: Array
+    ) -> tuple[Array, Array]:
+        """Goals of the policy's batch [B, G], and their representations [C, B, R]: hindsight's, for
+        the first rows those of other rows, for the last rows the commanded ones."""
+        rolls = jnp.arange(len(goal)) < self.random_goals * len(goal)
+        rolls &= jnp.roll(batch.weight > 0, 1)  # the goal of a row that is no transition is none
+        goal = jnp.where(rolls[:, None], jnp.roll(goal, 1, axis=0), goal)
+        psi = jnp.where(rolls[:, None], jnp.roll(psi, 1, axis=1), psi)
+        count = round(self.commanded_goals * len(goal))
+        if count == 0:
+            return goal, psi
+        assert batch.commanded is not None, "the agent's own replay tells"
+        told = batch.commanded[-count:]
+        told_psi = self._encode(state.critic, "psi", told)
+        return goal.at[-count:].set(told), psi.at[:, -count:].set(told_psi)
 
     def milestones(self) -> tuple[float, ...]:
         """Nothing depends on the share of training done."""

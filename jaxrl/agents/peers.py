@@ -52,6 +52,7 @@ JAXGCRL = {
     "entropy_per_action": -0.5,
     "mortal": False,
     "random_goals": 0.0,
+    "commanded_goals": 0.0,
     "energy": "l2",
     "loss": "forward",
     "critics": 1,

@@ -68,6 +68,8 @@ class Hindsight:
     """Distance, in the goal's unit, under which a new goal counts as reached."""
     mortal: bool = struct.field(pytree_node=False, default=False)
     """Report how much of each row's future there is: `alive` of a batch."""
+    tell: bool = struct.field(pytree_node=False, default=False)
+    """Report the goals that were commanded: `commanded` of a batch."""
     dense: bool = struct.field(pytree_node=False, default=False)
     """Reward a new goal by minus the distance, as a task with a dense reward does."""
 
@@ -128,6 +130,7 @@ class Hindsight:
             weight=weight.astype(jnp.float32),
             index=slot * self.num_envs + instance,
             alive=self._alive(state, row, end, instance) if self.mortal else None,
+            commanded=obs_tm1[:, slice(*self.commanded)] if self.tell else None,
         )
 
     def update_priorities(

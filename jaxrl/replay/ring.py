@@ -46,6 +46,7 @@ class Batch:
     weight: Array  # [B]: multiplies each loss before the mean; 0 where the row is no transition
     index: Array  # [B] int32: slot * N + instance
     alive: Array | None = None  # [B]: share of gamma's future before a termination, if asked for
+    commanded: Array | None = None  # [B, G]: goal commanded when it was collected, if asked for
 
 
 def flags(terminated: Array, truncated: Array, unstable: Array) -> Array:

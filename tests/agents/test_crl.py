@@ -200,6 +200,24 @@ def test_random_goals_are_other_rows_goals(share):
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_commanded_goals_are_those_of_the_replay(share):
+    """That share of the rows, the last, have the goal that was commanded, in policy and energy."""
+    agent = dataclasses.replace(AGENT, commanded_goals=share)
+    assert agent.replay(4, 2).tell and not AGENT.replay(4, 2).tell
+    state, key = fresh(), jax.random.key(0)
+    told = jnp.asarray(np.random.RandomState(1).normal(size=(B, 2)), jnp.float32)
+    transitions = batch().replace(commanded=told)
+    psi = critic_loss(agent, state.critic, transitions)[1][0]
+    value, _ = actor_loss(agent, state.actor, state, transitions, psi, key)
+    first = B - int(share * B)
+    mixed = np.concatenate([np.asarray(transitions.obs_tm1[:first, 3:]), told[first:]])
+    moved = transitions.replace(obs_tm1=transitions.obs_tm1.at[:, 3:].set(mixed))
+    psi = critic_loss(AGENT, state.critic, moved)[1][0]
+    expected, _ = actor_loss(AGENT, state.actor, state, moved, psi, key)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+
+
 def test_critics_differ_and_pessimism_chooses():
     state, transitions, key = fresh(), batch(), jax.random.key(0)
     psi = critic_loss(AGENT, state.critic, transitions)[1][0]
@@ -309,6 +327,7 @@ def test_peers_name_every_hyperparameter():
         {"depth": 5},
         {"discount": 1.5},
         {"random_goals": 50.0},
+        {"commanded_goals": -0.5},
     ],
 )
 def test_what_cannot_be(options):

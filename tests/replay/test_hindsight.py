@@ -201,6 +201,15 @@ def test_the_others_keep_goal_and_reward(share):
     np.testing.assert_array_equal(batch.reward_t[there], reward)
 
 
+def test_commanded_goals_are_told():
+    stream, t = Stream(3 * SLOTS, NUM_ENVS), 2 * SLOTS
+    assert drawn(hindsight(), stream, t)[0].commanded is None
+    batch, _ = drawn(hindsight(2000, share=1.0, tell=True), stream, t)
+    np.testing.assert_array_equal(batch.commanded, -np.ones((2000, 3)))
+    kept = batch.weight > 0
+    assert np.all(batch.obs_tm1[kept, 3:] != -1)
+
+
 def test_random_goals_are_any_row():
     stream, t = Stream(3 * SLOTS, NUM_ENVS), 2 * SLOTS + 9
     batch, (row, instance, _) = drawn(hindsight(1 << 16, strategy="random"), stream, t)

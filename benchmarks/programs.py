@@ -60,7 +60,8 @@ def run_hash(arguments: tuple[str, ...]) -> str:
         jaxrl.make(task, num_instances=run.eval_episodes, **options), run.eval_episodes
     )
     agent = agents.bound(agent, env.spec).canonical()
-    loop = OnlineLoop(env, run.num_envs, run.env_steps_per_update, run.capacity)
+    sizes = (run.num_envs, run.env_steps_per_update, run.capacity, run.greedy_instances)
+    loop = OnlineLoop(env, *sizes)
     settings = [(name, getattr(run, name)) for name in SETTINGS]
     settings += [(k, v) for k, v in sorted(options.items()) if v != getattr(TrainConfig(), k)]
     digest = hashlib.sha256(repr((task, settings)).encode())

@@ -143,7 +143,13 @@ def prepare_online(
         stagger=config.stagger,
         **env_options(config),
     )
-    loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
+    loop = OnlineLoop(
+        env,
+        config.num_envs,
+        config.env_steps_per_update,
+        config.capacity,
+        config.greedy_instances,
+    )
     config_module.check(config, agent, loop)
     config_module.check_goal(agent, eval_env)
     agent = agents.bound(agent, env.spec).canonical()

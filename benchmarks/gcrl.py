@@ -31,6 +31,7 @@ AGENTS = {
     "crl": ("crl", ""),
     "crl-hindsight": ("crl", "--commanded-goals 0"),
     "crl-twin": ("crl", "--critics 2"),
+    "crl-forward": ("crl", "--loss forward"),
     "crl-peer": ("crl", "--peer-settings code"),
     "crl-dot": (
         "crl",
@@ -43,7 +44,7 @@ AGENTS = {
     "sac-her": ("sac", "--hindsight future"),
 }
 """Ours: agent and options; "crl-hindsight" trains the policy on hindsight goals alone, as
-JaxGCRL does; "crl-twin" has two critics;
+JaxGCRL does; "crl-twin" has two critics; "crl-forward" JaxGCRL's loss;
 "crl-peer" has the settings of JaxGCRL's code; "crl-dot" has SGCRL's settings, but a new goal in
 every episode; "random" acts uniformly at random, its last block aside: for pictures of where it
 gets, as evaluations are of the untrained policy."""
@@ -103,6 +104,7 @@ class Cell:
         return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
 
 
+POINT_AGENTS = ("crl", "crl-hindsight", "crl-twin", "crl-forward", "crl-dot", "sac-her", "sac")
 MAZES = {"point-umaze": 51_200, "point-medium": 102_400}
 WOUND, REACH, FAR = 1_000_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
@@ -114,13 +116,14 @@ CELLS = [
     *(
         Cell(task, agent, steps, f"{MAZE} {SMALL[AGENTS[agent][0]]}", seed)
         for task, steps in MAZES.items()
-        for agent in ("crl", "crl-hindsight", "crl-twin", "crl-dot", "sac-her", "sac")
+        for agent in POINT_AGENTS
         for seed in range(3)
     ),
     *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),
     Cell("point-spiral", "random", 100_000, f"{SPIRAL} --num-envs 8"),
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     *(Cell("brax/ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    *(Cell("brax/ant-goal", "crl-forward", FAR, FAR_LOOP, seed) for seed in range(3)),
     *(Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP, seed) for seed in range(3)),
     Cell("brax/ant-goal", "crl-hindsight", FAR, FAR_LOOP),
     Cell("brax/ant-goal", "crl-twin", FAR, FAR_LOOP),
@@ -131,7 +134,9 @@ CELLS = [
     Cell("pusher-easy", "crl-peer", REACH, PEER_LOOP),
     Cell("ant-umaze", "crl", FAR, FAR_LOOP),
     Cell("ant-ball", "crl", FAR, FAR_LOOP),
-    Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4 --capacity 5120000 --greedy-instances 0"),
+    Cell(
+        "ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4 --capacity 5120000 --greedy-instances 0"
+    ),
 ]
 """In the order in which they are trained."""
 

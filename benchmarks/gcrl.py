@@ -29,15 +29,12 @@ RESULTS = cells.RESULTS / SUITE
 
 AGENTS = {
     "crl": ("crl", ""),
-    "crl-hindsight": ("crl", "--commanded-goals 0"),
-    "crl-tenth": ("crl", "--commanded-goals 0.1"),
-    "crl-quarter": ("crl", "--commanded-goals 0.25"),
-    "crl-twin": ("crl", "--critics 2"),
-    "crl-forward": ("crl", "--loss forward"),
+    "crl-random": ("crl", "--random-goals 0.5"),
+    "crl-twice": ("crl", "--env-steps-per-update 8"),
     "crl-peer": ("crl", "--peer-settings code"),
     "crl-dot": (
         "crl",
-        "--energy dot --loss forward --no-entropy --commanded-goals 0 --random-goals 0.5 "
+        "--energy dot --loss forward --critics 1 --no-entropy --random-goals 0.5 "
         "--logsumexp-penalty 0.01 --activation relu",
     ),
     "sgcrl": ("sgcrl", "--peer-settings code"),
@@ -45,8 +42,8 @@ AGENTS = {
     "sac": ("sac", ""),
     "sac-her": ("sac", "--hindsight future"),
 }
-"""Ours: agent and options; "crl-hindsight" trains the policy on hindsight goals alone, as
-JaxGCRL does, "crl-tenth" and "crl-quarter" with fewer of the others; "crl-twin" has two critics; "crl-forward" JaxGCRL's loss;
+"""Ours: agent and options; "crl-random" trains half of the policy's batch on goals of other rows;
+"crl-twice" has twice JaxGCRL's updates per step;
 "crl-peer" has the settings of JaxGCRL's code; "crl-dot" has SGCRL's settings, but a new goal in
 every episode; "random" acts uniformly at random, its last block aside: for pictures of where it
 gets, as evaluations are of the untrained policy."""
@@ -60,10 +57,10 @@ SMALL = {"crl": "--width 64", "sac": "--widths 64 64"}
 SPIRAL = "--eval-every 20000 --eval-episodes 100"
 LARGE = (
     "--num-envs 256 --env-steps-per-update 16 --capacity 2560000 --learning-starts 25600 "
-    "--chunk-steps 5120 --eval-episodes 100 --greedy-instances 64"
+    "--chunk-steps 5120 --eval-episodes 100"
 )
 """Of the loop: point mazes; the spiral; and bodies, with JaxGCRL's instances, replay and update
-ratio, but with a quarter of the instances acting greedily."""
+ratio."""
 
 FIGURES = ("success", "success_easy", "time_near_goal", "final_distance")
 """Of an evaluation, in the table."""
@@ -106,7 +103,6 @@ class Cell:
         return ["train", agent, self.task, *settings, "--seed", str(self.seed), "--no-video"]
 
 
-POINT_AGENTS = ("crl", "crl-hindsight", "crl-twin", "crl-forward", "crl-dot", "sac-her", "sac")
 MAZES = {"point-umaze": 51_200, "point-medium": 102_400}
 WOUND, REACH, FAR = 1_000_000, 2_000_128, 5_000_192
 """Environment steps; the last two are whole blocks of 256 instances."""
@@ -118,19 +114,16 @@ CELLS = [
     *(
         Cell(task, agent, steps, f"{MAZE} {SMALL[AGENTS[agent][0]]}", seed)
         for task, steps in MAZES.items()
-        for agent in POINT_AGENTS
+        for agent in ("crl", "crl-random", "crl-dot", "sac-her", "sac")
         for seed in range(3)
     ),
     *(Cell("point-spiral", "sgcrl", WOUND, SPIRAL, seed) for seed in range(3)),
     Cell("point-spiral", "random", 100_000, f"{SPIRAL} --num-envs 8"),
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
+    Cell("ant-goal", "crl-random", FAR, FAR_LOOP),
     *(Cell("brax/ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
-    Cell("brax/ant-goal", "crl-tenth", FAR, FAR_LOOP),
-    Cell("brax/ant-goal", "crl-quarter", FAR, FAR_LOOP),
-    Cell("brax/ant-goal", "crl-forward", FAR, FAR_LOOP),
-    *(Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP, seed) for seed in range(3)),
-    Cell("brax/ant-goal", "crl-hindsight", FAR, FAR_LOOP),
-    Cell("brax/ant-goal", "crl-twin", FAR, FAR_LOOP),
+    *(Cell("brax/ant-goal", "crl-twice", FAR, FAR_LOOP, seed) for seed in range(3)),
+    Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),
     Cell("reacher-goal", "crl-peer", REACH, PEER_LOOP),
@@ -138,9 +131,7 @@ CELLS = [
     Cell("pusher-easy", "crl-peer", REACH, PEER_LOOP),
     Cell("ant-umaze", "crl", FAR, FAR_LOOP),
     Cell("ant-ball", "crl", FAR, FAR_LOOP),
-    Cell(
-        "ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4 --capacity 5120000 --greedy-instances 0"
-    ),
+    Cell("ant-umaze", "sgcrl", FAR, f"{FAR_LOOP} --goal 12 4 --capacity 5120000"),
 ]
 """In the order in which they are trained."""
 

@@ -62,7 +62,7 @@ class CRL:
     `forward` loss, which compares goals and not states."""
     random_goals: float = 0.0
     """Share of the policy's batch whose goals are those of other rows (SGCRL: half)."""
-    commanded_goals: float = static(0.5)
+    commanded_goals: float = static(0.0)
     """Share of the policy's batch, its last rows, whose goals are those that were commanded when
     the rows were collected: so the policy learns what to do where it has failed, with the goal that
     it failed to reach, while of hindsight goals none is ever beyond where it got to."""
@@ -71,7 +71,7 @@ class CRL:
     `squared_l2` by `l2`."""
     loss: Literal["forward", "backward", "symmetric", "binary"] = static("symmetric")
     """InfoNCE among goals, among states, or the sum of both; or binary NCE."""
-    critics: int = static(1)
+    critics: int = static(2)
     """Critics, C, each with encoders of its own."""
     pessimism: Literal["min", "mean"] = static("min")
     """What the policy takes of the critics' energies."""
@@ -332,11 +332,11 @@ class CRL:
 
 SGCRL = CRL(
     mortal=False,
-    commanded_goals=0.0,
     logsumexp_penalty=0.01,
     random_goals=0.5,
     energy="dot",
     loss="forward",
+    critics=1,
     activation="relu",
     networks="sgcrl",
     entropy=False,

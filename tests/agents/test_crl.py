@@ -26,8 +26,7 @@ actor_loss, critic_loss = jax.jit(CRL.actor_loss), jax.jit(CRL.critic_loss)
 policy = jax.jit(CRL._policy)
 act = jax.jit(CRL.act, static_argnames="explore")
 
-AGENT = CRL(width=16, representation=4, logsumexp_penalty=0.3, critics=C, commanded_goals=0.0)
-AGENT = AGENT.bind(Square().spec).canonical()
+AGENT = CRL(width=16, representation=4, logsumexp_penalty=0.3).bind(Square().spec).canonical()
 
 
 def batch(seed: int = 0) -> Batch:

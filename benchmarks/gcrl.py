@@ -30,7 +30,6 @@ RESULTS = cells.RESULTS / SUITE
 AGENTS = {
     "crl": ("crl", ""),
     "crl-random": ("crl", "--random-goals 0.5"),
-    "crl-sure": ("crl", "--critics 1 --loss forward --entropy-per-action -1.5"),
     "crl-peer": ("crl", "--peer-settings code"),
     "crl-dot": (
         "crl",
@@ -43,7 +42,6 @@ AGENTS = {
     "sac-her": ("sac", "--hindsight future"),
 }
 """Ours: agent and options; "crl-random" trains half of the policy's batch on goals of other rows;
-"crl-sure" has JaxGCRL's loss and critic, and one nat less entropy per action;
 "crl-peer" has the settings of JaxGCRL's code; "crl-dot" has SGCRL's settings, but a new goal in
 every episode; "random" acts uniformly at random, its last block aside: for pictures of where it
 gets, as evaluations are of the untrained policy."""
@@ -122,7 +120,6 @@ CELLS = [
     *(Cell("ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("ant-goal", "crl-random", FAR, FAR_LOOP),
     *(Cell("brax/ant-goal", "crl", FAR, FAR_LOOP, seed) for seed in range(3)),
-    *(Cell("brax/ant-goal", "crl-sure", FAR, FAR_LOOP, seed) for seed in range(3)),
     Cell("brax/ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("ant-goal", "crl-peer", FAR, PEER_LOOP),
     Cell("reacher-goal", "crl", REACH, REACH_LOOP),

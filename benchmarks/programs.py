@@ -60,8 +60,7 @@ def run_hash(arguments: tuple[str, ...]) -> str:
         jaxrl.make(task, num_instances=run.eval_episodes, **options), run.eval_episodes
     )
     agent = agents.bound(agent, env.spec).canonical()
-    sizes = (run.num_envs, run.env_steps_per_update, run.capacity, run.greedy_instances)
-    loop = OnlineLoop(env, *sizes)
+    loop = OnlineLoop(env, run.num_envs, run.env_steps_per_update, run.capacity)
     settings = [(name, getattr(run, name)) for name in SETTINGS]
     settings += [(k, v) for k, v in sorted(options.items()) if v != getattr(TrainConfig(), k)]
     digest = hashlib.sha256(repr((task, settings)).encode())

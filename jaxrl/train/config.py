@@ -106,9 +106,6 @@ class TrainConfig(RunConfig):
     """Rows kept for replay."""
     learning_starts: int = 1000
     """Environment steps before the first gradient step."""
-    greedy_instances: int = 0
-    """Of the instances, how many act greedily once learning has begun, so that replay holds where
-    the greedy policy gets stuck."""
     stagger: bool = False
     """Let the instances' first episodes end at different times."""
 
@@ -136,11 +133,6 @@ class OfflineConfig(RunConfig):
 def check(config: TrainConfig, agent: Any, loop: OnlineLoop) -> None:
     """Raises `UsageError` for a combination that cannot be trained."""
     check_extras(config)
-    if not 0 <= config.greedy_instances <= config.num_envs:
-        raise UsageError(
-            f"--greedy-instances must be within 0 and the {config.num_envs} instances, "
-            f"got {config.greedy_instances}"
-        )
     _check_hindsight(config, agent, loop.env)
     block = loop.block_steps
     if config.steps % block:

@@ -143,13 +143,7 @@ def prepare_online(
         stagger=config.stagger,
         **env_options(config),
     )
-    loop = OnlineLoop(
-        env,
-        config.num_envs,
-        config.env_steps_per_update,
-        config.capacity,
-        config.greedy_instances,
-    )
+    loop = OnlineLoop(env, config.num_envs, config.env_steps_per_update, config.capacity)
     config_module.check(config, agent, loop)
     config_module.check_goal(agent, eval_env)
     agent = agents.bound(agent, env.spec).canonical()

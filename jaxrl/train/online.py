@@ -54,8 +54,6 @@ class OnlineLoop:
     """Rows collected per gradient step."""
     capacity: int
     """Rows kept for replay, over all instances."""
-    greedy_instances: int = 0
-    """Instances, the first of them, that act greedily once learning has begun."""
 
     def __post_init__(self) -> None:
         if self.num_envs < 1 or self.env_steps_per_update < 1:
@@ -120,7 +118,7 @@ class OnlineLoop:
             state, sums = jax.lax.fori_loop(
                 0,
                 self.iterations,
-                lambda j, c: self._iteration(agent, c[0], c[1], start + j, learn),
+                lambda j, c: self._iteration(agent, c[0], c[1], start + j),
                 (state, sums),
             )
             if not learn:
@@ -134,14 +132,11 @@ class OnlineLoop:
         return jax.lax.fori_loop(0, blocks, block, (state, zeros))
 
     def _iteration(
-        self, agent: Any, state: TrainState, sums: Metrics, t: Array, learn: bool
+        self, agent: Any, state: TrainState, sums: Metrics, t: Array
     ) -> tuple[TrainState, Metrics]:
         """Act, add the row, step. Absolute row t is the one that is acted on."""
         key = jax.random.fold_in(jax.random.fold_in(state.key, t), 0)
         action = agent.act(state.agent, state.env.obs, key, explore=True)
-        if learn and (count := self.greedy_instances):
-            greedy = agent.act(state.agent, state.env.obs[:count], key, explore=False)
-            action = action.at[:count].set(greedy)
         replay = agent.replay(self.time_slots, self.num_envs).add(
             state.replay, _row(state.env, action), t
         )

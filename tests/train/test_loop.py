@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from jaxrl.agents.crl import CRL
-from jaxrl.train.online import OnlineLoop
-from tests.agents.goal_probe import Square
 from tests.train import runs
 
 EVALUATIONS = ("agent/returns", "agent/evaluations")
@@ -103,15 +97,3 @@ def test_chunks_do_not_change_the_starts_of_episodes(tmp_path, monkeypatch):
     assert runs.arrays(long)["rest/env/start/used"].min() >= 4
     runs.assert_same_arrays(short, long, only="agent/")
     runs.assert_same_arrays(short, long, only="rest/replay/")
-
-
-@pytest.mark.parametrize("learn", [False, True])
-def test_greedy_instances_act_greedily_once_learning_has_begun(learn):
-    loop = OnlineLoop(Square(), 4, 4, capacity=400, greedy_instances=2)
-    agent = CRL(width=8, representation=4, batch_size=8).bind(Square().spec).canonical()
-    start = jax.jit(loop.init)(agent, jax.random.key(0))
-    mode = agent.act(start.agent, start.env.obs, jax.random.key(0), explore=False)
-    chunk = jax.jit(loop.chunk, static_argnames="learn")
-    state, _ = chunk(agent, start, jnp.int32(0), jnp.int32(1), learn=learn)
-    same = np.isclose(state.replay.rows.action[0], mode, atol=1e-6).all(axis=-1)
-    np.testing.assert_array_equal(same, [learn, learn, False, False])
